@@ -1,0 +1,1 @@
+"""One file per platform: plan (pure), run locally, push."""

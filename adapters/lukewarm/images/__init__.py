@@ -1,0 +1,1 @@
+"""OCI layers and a registry client, without a container engine."""

@@ -1,0 +1,1 @@
+"""Cold start, latency, accuracy and size, measured in fresh processes, and the report."""

@@ -1,0 +1,1 @@
+"""The `lukewarm` command: thin verbs over the layers below."""

@@ -1,0 +1,72 @@
+"""The model-free floor: answers with the prompt's words. A reading aid for Predictor, and the servers' reference."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar, cast
+
+from lukewarm.predictors.bundle import Bundle
+from lukewarm.predictors.errors import RequestError
+from lukewarm.predictors.predictor import NEVER, Backend, Predictor, Runtime
+from lukewarm.predictors.spec import Task
+from lukewarm.predictors.tasks import Delta, FinishReason, Request, Result, TextGenerationRequest, TextGenerationResult
+
+
+class EchoPredictor(Predictor):
+    """A token is a word. `options.delay_s` sleeps per token, so that tests can fill queues and cancel."""
+
+    task: ClassVar[Task] = "text-generation"
+
+    def setup(self) -> None:
+        self.delay_s = float(self.bundle.manifest.options.get("delay_s", 0.0))
+
+    def predict_batch(self, requests: Sequence[Request], cancel: threading.Event = NEVER) -> list[Result]:
+        return [cast(Result, list(self.stream(request, cancel))[-1].result) for request in requests]
+
+    def stream(self, request: Request, cancel: threading.Event = NEVER) -> Iterator[Delta]:
+        self.check(request)
+        assert isinstance(request, TextGenerationRequest)
+        words = prompt_text(request).split()
+        limit = request.max_new_tokens or 128
+        sent: list[str] = []
+        reason: FinishReason = "eos"
+        for word in words:
+            if len(sent) == limit:
+                reason = "length"
+                break
+            if cancel.wait(self.delay_s) if self.delay_s else cancel.is_set():
+                reason = "cancelled"
+                break
+            if word in (request.stop or ()):
+                reason = "stop"
+                break
+            sent.append(word if not sent else f" {word}")
+            yield Delta(text=sent[-1])
+        yield Delta(
+            result=TextGenerationResult(
+                text="".join(sent), finish_reason=reason, prompt_tokens=len(words), completion_tokens=len(sent)
+            )
+        )
+
+    def check(self, request: Request) -> None:
+        prompt_text(request)
+
+
+def prompt_text(request: Request) -> str:
+    """The prompt, or the last message's content. Raises RequestError unless exactly one is given."""
+    assert isinstance(request, TextGenerationRequest)
+    if (request.prompt is None) == (request.messages is None):
+        raise RequestError("one_of", "give exactly one of 'prompt' and 'messages'", allowed="prompt | messages")
+    return request.prompt if request.prompt is not None else cast(list, request.messages)[-1].content  # type: ignore[type-arg]
+
+
+class EchoBackend(Backend):
+    name = "echo"
+    support: ClassVar[Mapping[Task, tuple[str, ...]]] = {"text-generation": ("none",)}
+
+    def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
+        return EchoPredictor(bundle, runtime)
+
+
+backend = EchoBackend()

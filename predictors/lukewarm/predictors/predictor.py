@@ -1,0 +1,129 @@
+"""The Predictor interface, what a backend is, and the one way from a bundle to a Predictor that is ready."""
+
+from __future__ import annotations
+
+import abc
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lukewarm.predictors.bundle import Bundle
+from lukewarm.predictors.errors import UnsupportedError
+from lukewarm.predictors.registry import BACKENDS
+from lukewarm.predictors.spec import Task
+from lukewarm.predictors.tasks import TASKS, Delta, Request, Result
+
+NEVER = threading.Event()  # a cancel signal that nobody sets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """How a Predictor may use the machine it runs on."""
+
+    threads: int = 0  # 0: the processors this process may use (affinity and cgroup quota)
+    device: str = "auto"  # auto, cpu, cuda, cuda:N
+    options: Mapping[str, Any] = field(default_factory=dict)  # the runtime's own switches, passed through
+
+    def thread_count(self) -> int:
+        return self.threads or available_cpus()
+
+
+class Predictor(abc.ABC):
+    """One loaded model: `setup` once, then any number of predictions, from one thread at a time."""
+
+    task: ClassVar[Task]
+
+    def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
+        self.bundle = bundle
+        self.runtime = runtime
+
+    @abc.abstractmethod
+    def setup(self) -> None:
+        """Load the model. Raises BundleError if the files cannot be loaded."""
+
+    @abc.abstractmethod
+    def predict_batch(self, requests: Sequence[Request], cancel: threading.Event = NEVER) -> list[Result]:
+        """Answer several requests in one run of the model, in their order. An empty sequence gives an empty list.
+
+        Setting `cancel` ends the run soon; what was ready by then has finish_reason "cancelled".
+        """
+
+    def predict(self, request: Request, cancel: threading.Event = NEVER) -> Result:
+        """Answer one request."""
+        return self.predict_batch([request], cancel)[0]
+
+    def stream(self, request: Request, cancel: threading.Event = NEVER) -> Iterator[Delta]:
+        """Answer one request piece by piece. The texts of all deltas joined are the result's text."""
+        result = self.predict(request, cancel)
+        yield Delta(text=getattr(result, "text", ""), result=result)
+
+    def check(self, request: Request) -> None:
+        """Raise RequestError if this model cannot answer the request (too long, not its kind). Runs no model."""
+
+    def warm_up(self) -> None:
+        """One small prediction, so that the first real one finds everything allocated. Part of readiness."""
+
+    def close(self) -> None:
+        """Free the model."""
+
+    @property
+    def request_type(self) -> type[Request]:
+        return TASKS[self.task][0]
+
+
+class Backend(abc.ABC):
+    """One runtime: what it can carry, and how to make a Predictor from a bundle. Importing it imports no heavy module."""
+
+    name: ClassVar[str]
+    support: ClassVar[Mapping[Task, tuple[str, ...]]]  # task -> precisions, the safest default first
+
+    @abc.abstractmethod
+    def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
+        """Make the Predictor for the bundle's task; loads nothing yet."""
+
+
+def check_supported(backend: str, task: Task, precision: str) -> None:
+    """Raise UnsupportedError, naming what can, unless the backend carries this task at this precision."""
+    support = BACKENDS.load(backend).support
+    if task not in support:
+        able = [row.name for row in BACKENDS if task in BACKENDS.load(row.name).support and row.name != "echo"]
+        raise UnsupportedError(f"backend {backend!r} cannot do {task}; these can: {', '.join(able) or 'none'}")
+    if precision not in support[task]:
+        raise UnsupportedError(
+            f"backend {backend!r} has no precision {precision!r} for {task}; it has: {', '.join(support[task])}"
+        )
+
+
+def load_predictor(root: Path | Bundle, runtime: Runtime | None = None, *, warm_up: bool = False) -> Predictor:
+    """From a bundle's directory to a Predictor that is set up. Raises BundleError, MissingExtra, UnsupportedError."""
+    bundle = root if isinstance(root, Bundle) else Bundle.open(Path(root))
+    backend: Backend = BACKENDS.load(bundle.manifest.backend)
+    predictor = backend.create(bundle, runtime or Runtime())
+    predictor.setup()
+    if warm_up:
+        predictor.warm_up()
+    return predictor
+
+
+def available_cpus() -> int:
+    """Processors this process may use: the affinity mask, capped by the cgroup's CPU quota (v1 and v2), at least 1."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(count, int(quota))) if quota else max(1, count)
+
+
+def _cgroup_quota() -> float | None:
+    try:
+        words = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        return None if words[0] == "max" else int(words[0]) / int(words[1])
+    except (OSError, ValueError, IndexError):
+        pass
+    try:
+        quota = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text())
+        period = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text())
+        return quota / period if quota > 0 else None
+    except (OSError, ValueError, ZeroDivisionError):
+        return None

@@ -1,0 +1,1 @@
+"""One request contract and the servers that speak it."""
