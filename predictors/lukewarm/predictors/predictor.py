@@ -75,7 +75,7 @@ class Predictor(abc.ABC):
 
 
 class Backend(abc.ABC):
-    """One runtime: what it can carry, and how to make a Predictor from a bundle. Importing it imports no heavy module."""
+    """One runtime: what it can carry, and how to make a Predictor from a bundle. Its import is light."""
 
     name: ClassVar[str]
     support: ClassVar[Mapping[Task, tuple[str, ...]]]  # task -> precisions, the safest default first

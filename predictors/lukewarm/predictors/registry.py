@@ -1,4 +1,4 @@
-"""One table row per backend, target and provider: (name, module, attribute, extra). The only `importlib` call of the house.
+"""One table row per backend, target and provider: (name, module, attribute, extra).
 
 Third parties add rows through the entry points `lukewarm.backends`, `lukewarm.targets` and `lukewarm.providers`.
 """

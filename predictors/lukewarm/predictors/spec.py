@@ -1,6 +1,7 @@
 """The model spec: what `lukewarm.yaml` or `[tool.lukewarm]` may say. Pure data; reading files is `specfile.py`.
 
-Every string that can reach a Dockerfile, a generated Python file or a shell has a grammar here, so that no value can break out.
+Every string that can reach a Dockerfile, a generated Python file or a shell has a grammar here, so that no value can
+break out.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def load(path: Path) -> ModelSpec:
         raise SpecError(f"not UTF-8 (byte {error.start})", str(path)) from error
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", str(path)) from error
-    value, lines = _parse(path, text)
+    value, lines = parse(path, text)
     return decode(value, str(path), lines)
 
 
@@ -116,7 +116,8 @@ def _shown(value: Any, path: str) -> str:
     return repr(value)[:80]
 
 
-def _parse(path: Path, text: str) -> tuple[Any, Lines]:
+def parse(path: Path, text: str) -> tuple[Any, Lines]:
+    """Plain data and the line of every key, by the file's suffix. Raises SpecError."""
     if path.suffix == ".toml":
         try:
             document = tomllib.loads(text)
