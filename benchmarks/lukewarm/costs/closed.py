@@ -115,7 +115,7 @@ def scale_per_request_mean(rate: float, service_s: float, setup_s: float) -> flo
 
 
 def renewal_cold_exponential(rate: float, window_s: float) -> float:
-    """1 - F(window): the share of gaps longer than the window, for Poisson arrivals and a service far below the gaps."""
+    """1 - F(window), the share of gaps longer than the window: Poisson arrivals, a service far below the gaps."""
     check_rate(rate)
     return math.exp(-rate * window_s)
 

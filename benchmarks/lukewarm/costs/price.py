@@ -118,7 +118,7 @@ def price_measured(
 
 
 def idle_window(plan: Plan, asked_s: float | None = None) -> Band:
-    """The idle window: the one asked for where the provider lets one be set, else its default, else the recorded bounds."""
+    """The idle window: the one asked for where one can be set, else the provider's default, else the recorded bounds."""
     window = plan.window_s
     if asked_s is not None:
         if not window.settable:
@@ -183,8 +183,12 @@ def closed_month(chosen: Offer, measured: Measured, window_s: float, requests: f
 
 
 def _scaled(billing: Rule, total: Phases, count: float) -> Band:
-    """Billed seconds of `count` equal lives that add up to `total`; below one life a month the sum is not rounded."""
-    if count < 1:
-        return _request_s(billing, total)
-    each = Phases(*(s / count for s in total.each()))
-    return billing.billed_s(each) * count
+    """Billed seconds of `count` lives that add up to `total`; their lengths vary, so a step up costs half a step each."""
+    if count <= 0:
+        return ZERO
+    sides = []
+    for side in (billing.low, billing.high):
+        each = sum(s for s, f in zip(total.each(), side.flags, strict=True) if f) / count
+        step = billing.granularity_s / 2 if side.round_up and each > 0 else 0.0
+        sides.append(max(each + step, side.minimum_s if each > 0 else 0.0) * count)
+    return Band(*sides)
