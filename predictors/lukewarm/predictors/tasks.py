@@ -44,7 +44,7 @@ class TextGenerationRequest(Request, frozen=True, kw_only=True, forbid_unknown_f
     stop: Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(max_length=16)] | None = (
         None  # not part of the text returned
     )
-    seed: Annotated[int, Meta(ge=0, lt=2**63)] | None = None  # same seed, same bundle, same machine: same text
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] | None = None  # same seed, same bundle, same machine: same text
     ignore_eos: bool = False  # for timing: always `max_new_tokens` tokens
 
 
