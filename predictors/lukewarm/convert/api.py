@@ -1,0 +1,150 @@
+"""From a spec to a bundle: check, skip what is done, convert beside the target, measure, then publish by a rename."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from lukewarm.convert import manifest as manifests
+from lukewarm.convert import table, weights
+from lukewarm.convert.job import Converted, Converter, ConvertOptions, Job, Progress
+from lukewarm.convert.source import Source, open_source
+from lukewarm.convert.storage import explained, locked, repair, staged
+from lukewarm.predictors.bundle import Bundle, Manifest, directory_name, list_files, sha256, write_manifest
+from lukewarm.predictors.errors import AccuracyError, BundleError, MissingExtra, SpecError
+from lukewarm.predictors.predictor import check_supported
+from lukewarm.predictors.spec import ModelSpec
+
+
+_DEFAULTS = ConvertOptions()
+
+
+def _silent(_message: str, _fraction: float | None) -> None:
+    pass
+
+
+def convert_model(
+    spec: ModelSpec,
+    spec_dir: Path,
+    bundles_dir: Path,
+    *,
+    options: ConvertOptions = _DEFAULTS,
+    progress: Progress = _silent,
+) -> Bundle:
+    """Convert `spec.source` to the bundle of `spec.backend` and `spec.precision`; equal to the last run: no work.
+
+    Raises SourceError, UnsupportedError, AccuracyError, StorageError, MissingExtra; then no bundle is left behind
+    (an older one stays).
+    """
+    spec = _normal(spec)
+    check_supported(spec.backend, spec.task, spec.precision)
+    cache = bundles_dir.parent / "cache"
+    target = bundles_dir / directory_name(spec.name, spec.backend, spec.precision)
+    with explained(target):
+        source = _source(spec, spec_dir, cache)
+    converter = None if source is None else table.converter(spec.task, spec.backend)
+    spec, texts = _texts(spec, spec_dir)
+    key = manifests.key(spec, source, converter.packages if converter else (), texts)
+    with locked(target):
+        with explained(target):
+            repair(target)
+        if not options.force and (done := _unchanged(target, key, spec, options)):
+            progress(f"{target.name}: unchanged", 1.0)
+            return done
+        if source and converter:
+            converter.check(source, spec.precision)
+        with staged(target) as temp:
+            _build(_Run(spec, source, converter, key, options), temp, cache, progress)
+    progress(f"{target.name}: done", 1.0)
+    return Bundle.open(target)
+
+
+@dataclass(frozen=True)
+class _Run:
+    spec: ModelSpec
+    source: Source | None
+    converter: Converter | None
+    key: str
+    options: ConvertOptions
+
+
+def _normal(spec: ModelSpec) -> ModelSpec:
+    """A user's own class is the backend `custom`; both it and `echo` have one precision."""
+    backend = "custom" if spec.predictor else spec.backend
+    precision = "none" if backend in table.WITHOUT_MODEL else spec.precision
+    return msgspec.structs.replace(spec, backend=backend, precision=precision)
+
+
+def _source(spec: ModelSpec, spec_dir: Path, cache: Path) -> Source | None:
+    if spec.backend in table.WITHOUT_MODEL:
+        return None
+    if spec.source is None:
+        raise SpecError(f"no source model for backend {spec.backend!r}; add: source: DIR or org/model", "source")
+    return open_source(spec.source, spec_dir, cache)
+
+
+def _texts(spec: ModelSpec, spec_dir: Path) -> tuple[ModelSpec, str | None]:
+    """The spec with an absolute `accuracy.texts`, and that file's digest."""
+    if spec.accuracy.texts is None:
+        return spec, None
+    path = (spec_dir / spec.accuracy.texts).resolve()
+    if not path.is_file():
+        raise SpecError(f"there is no file {path}", "accuracy.texts")
+    accuracy = msgspec.structs.replace(spec.accuracy, texts=str(path))
+    return msgspec.structs.replace(spec, accuracy=accuracy), sha256(path)
+
+
+def _unchanged(target: Path, key: str, spec: ModelSpec, options: ConvertOptions) -> Bundle | None:
+    """The bundle that is there, if it is what this run would make: same key, files intact, quality as asked."""
+    try:
+        bundle = Bundle.open(target, verify=True)
+    except BundleError:
+        return None
+    measured = bundle.manifest.accuracy
+    if bundle.manifest.key != key:
+        return None
+    measure = table.measure(spec.task) if options.check_accuracy else None
+    if measure is None or spec.backend in table.WITHOUT_MODEL:
+        return bundle
+    if not measured or (measure.over_budget(spec, measured) and not options.keep_over_budget):
+        return None
+    return bundle
+
+
+def _build(run: _Run, temp: Path, cache: Path, progress: Progress) -> None:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before any import of onnxruntime
+    made = Converted()
+    if run.source is None or run.converter is None:
+        _write(temp, manifests.make(run.spec, None, made, run.key))
+        return
+    progress(f"{run.spec.name}: checking the weights", None)
+    weights.check_no_nan(run.source.tensors)
+    scratch = temp / ".scratch"
+    scratch.mkdir()
+    job = Job(spec=run.spec, source=run.source, out=temp, scratch=scratch, cache=cache, progress=progress)
+    try:
+        made = run.converter.convert(job)
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"{error.name}, needed to convert,", "convert") from error
+    shutil.rmtree(scratch)
+    manifest = manifests.make(run.spec, run.source, made, run.key)
+    _write(temp, manifest)
+    measure = table.measure(run.spec.task)
+    if run.options.check_accuracy and measure is not None:
+        progress(f"{run.spec.name}: measuring accuracy", None)
+        measured = measure.measure(job, Bundle.open(temp))
+        if (lost := measure.over_budget(run.spec, measured)) and not run.options.keep_over_budget:
+            raise AccuracyError(
+                f"{run.spec.name} on {run.spec.backend} at {run.spec.precision} lost too much: {'; '.join(lost)}; "
+                "choose another precision, raise the budget (accuracy: in the spec), or use --keep-over-budget",
+                measured,
+            )
+        _write(temp, msgspec.structs.replace(manifest, accuracy=measured))
+
+
+def _write(root: Path, manifest: Manifest) -> None:
+    write_manifest(root, msgspec.structs.replace(manifest, files=list_files(root)))

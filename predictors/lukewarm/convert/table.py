@@ -1,0 +1,47 @@
+"""The one table of converters and accuracy checks; a converter is imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import cast
+
+from lukewarm.convert.job import Converter, Measure
+from lukewarm.predictors.errors import MissingExtra, UnsupportedError
+from lukewarm.predictors.spec import Task
+
+_C = "lukewarm.convert"
+# (task, backend) -> module with an attribute `converter`
+CONVERTERS: dict[tuple[Task, str], str] = {
+    ("text-generation", "hf"): f"{_C}.to_hf",
+    ("text-generation", "bnb"): f"{_C}.to_bnb",
+    ("text-generation", "ct2"): f"{_C}.to_ct2",
+    ("text-generation", "ort"): f"{_C}.to_ort",
+}
+# task -> module with an attribute `measure`
+MEASURES: dict[Task, str] = {
+    "text-generation": f"{_C}.accuracy",
+}
+WITHOUT_MODEL = ("echo", "custom")  # backends whose bundle is a manifest
+
+
+def converter(task: Task, backend: str) -> Converter:
+    """The converter of a task and backend. Raises UnsupportedError naming what there is, MissingExtra."""
+    module = CONVERTERS.get((task, backend))
+    if module is None:
+        able = sorted(name for (known, name) in CONVERTERS if known == task)
+        raise UnsupportedError(f"no converter from {task} to {backend!r}; there are: {', '.join(able) or 'none'}")
+    return cast(Converter, _load(module, "converter"))
+
+
+def measure(task: Task) -> Measure | None:
+    """The accuracy check of a task, or None where there is none yet."""
+    return cast(Measure, _load(MEASURES[task], "measure")) if task in MEASURES else None
+
+
+def _load(module: str, attribute: str) -> object:
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("lukewarm."):
+            raise
+        raise MissingExtra(f"{error.name}, needed to convert,", "convert") from error
