@@ -1,0 +1,115 @@
+"""Choosing the next token from logits, in numpy: the steps, their order and their edges are those of transformers.
+
+Repetition penalty over prompt and new tokens, temperature, top-k (ties with the k-th stay), top-p (the smallest set
+that holds at least that much probability). Each request draws from its own generator, whoever its neighbours are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lukewarm.predictors.errors import UnsupportedError
+from lukewarm.predictors.generation import Settings
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from lukewarm.predictors.generation import FloatArray, IntArray
+
+    Probabilities = npt.NDArray[np.float64]
+
+
+class Sampler:
+    """The choices of one row, from its first token to its last."""
+
+    def __init__(self, settings: Settings, prompt_ids: Sequence[int]) -> None:
+        self.settings = settings
+        self.plain = settings.greedy and settings.repetition_penalty == 1 and not settings.ignore_eos
+        self._seen = np.unique(np.array(prompt_ids, np.int64)) if settings.repetition_penalty != 1 else None
+        self._end_ids = np.array(sorted(settings.end_ids), np.int64)
+        self._random = None if settings.greedy else np.random.Generator(np.random.Philox(settings.seed))
+
+    def pick(self, logits: FloatArray) -> int:
+        """The next token for logits [vocab]. Raises UnsupportedError if they are not numbers."""
+        scores = self.adjust(logits)
+        if self._random is None:
+            token = int(scores.argmax())
+            self.check(scores[token])
+        else:
+            ids, probabilities = distribution(scores, self.settings)
+            token = draw(ids, probabilities, self._random.random())
+        self.note(token)
+        return token
+
+    def adjust(self, logits: FloatArray) -> FloatArray:
+        """Logits after the repetition penalty, and without end tokens where they are to be ignored."""
+        if self._seen is None and not self.settings.ignore_eos:
+            return logits
+        scores = logits.copy()
+        if self._seen is not None:
+            penalty = np.float32(self.settings.repetition_penalty)
+            seen = scores[self._seen]
+            scores[self._seen] = np.where(seen < 0, seen * penalty, seen / penalty)
+        if self.settings.ignore_eos:
+            scores[self._end_ids[self._end_ids < scores.size]] = -np.inf
+        return scores
+
+    def note(self, token: int) -> None:
+        """Count a token as seen, for the repetition penalty."""
+        if self._seen is not None:
+            place = int(np.searchsorted(self._seen, token))
+            if place == len(self._seen) or self._seen[place] != token:
+                self._seen = np.insert(self._seen, place, token)
+
+    @staticmethod
+    def check(score: np.float32) -> None:
+        """Raise UnsupportedError unless the best score is a number."""
+        if not np.isfinite(score):
+            raise UnsupportedError(
+                f"the model's outputs are not numbers ({score}): its precision overflows; convert it at fp32 or bf16"
+            )
+
+
+def distribution(scores: FloatArray, settings: Settings) -> tuple[IntArray | None, Probabilities]:
+    """The tokens left after temperature, top-k and top-p (None: all), and their probabilities, in the order of ids."""
+    ids: IntArray | None = None
+    top_k = settings.top_k
+    if 0 < top_k < scores.size:
+        last = scores.size - top_k
+        ids = np.flatnonzero(scores >= np.partition(scores, last)[last])
+        scores = scores[ids]
+    best = scores.max()
+    Sampler.check(best)
+    weights = np.exp((scores - best) / np.float32(settings.temperature))
+    probabilities = weights.astype(np.float64) / weights.sum(dtype=np.float64)
+    if settings.top_p < 1:
+        kept = nucleus(probabilities, settings.top_p)
+        ids = kept if ids is None else ids[kept]
+        probabilities = probabilities[kept] / probabilities[kept].sum()
+    return ids, probabilities
+
+
+def nucleus(probabilities: Probabilities, top_p: float) -> IntArray:
+    """Indices, ascending, of the smallest set of most probable tokens whose sum is over `top_p`; at least one.
+
+    As in transformers, the least probable go while their sum stays within 1 - top_p; of equals, lower ids go first.
+    """
+    spare = 1.0 - top_p
+    # all tokens at or below spare/n sum up to at most `spare`, so they go without being sorted
+    likely = np.flatnonzero(probabilities > spare / probabilities.size)
+    order = likely[np.argsort(probabilities[likely], kind="stable")]
+    below = max(0.0, 1.0 - float(probabilities[likely].sum()))
+    gone = below + np.cumsum(probabilities[order]) <= spare
+    gone[-1] = False
+    return np.sort(order[~gone])
+
+
+def draw(ids: IntArray | None, probabilities: Probabilities, uniform: float) -> int:
+    """The token at `uniform` (in [0, 1)) of the cumulated probabilities."""
+    cumulated = np.cumsum(probabilities)
+    place = int(np.searchsorted(cumulated, uniform * cumulated[-1], side="right"))
+    place = min(place, len(cumulated) - 1)
+    return place if ids is None else int(ids[place])
