@@ -84,6 +84,10 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/python -m compileall -q $(VENV)/lib >/dev/null 2>&1 || true
 	touch $@
 
+## make docs          the generated parts of docs/
+docs: env
+	$(BIN)/python docs/build.py
+
 ## make lock          write the tested versions to constraints.txt
 lock:
 	$(BIN)/python -m pip freeze --exclude-editable --exclude torch | grep -v ' @ ' > constraints.txt

@@ -114,7 +114,7 @@ class ModelSpec(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True,
     name: Name
     source: SourcePath | None = None  # a local Hugging Face directory, or a hub name `org/model[@revision]`
     task: Task = "text-generation"
-    backend: Word = "ct2"
+    backend: Word = "ort"
     precision: Word = "int8"
     predictor: ImportPath | None = None  # the user's own class instead of a backend
     generation: Generation = Generation()

@@ -1,0 +1,106 @@
+"""Writes the generated parts of docs/: `python docs/build.py` (make docs). A test holds them equal to the code."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+import typing
+from pathlib import Path
+
+import msgspec
+
+from lukewarm.predictors import spec
+
+ROOT = Path(__file__).parents[1]
+LAYERS = ("predictors", "serving", "convert", "adapters", "images", "benchmarks", "costs", "cli")
+
+
+def modules() -> str:
+    """One line per module: its name and the first sentence of its docstring."""
+    lines = []
+    for package in LAYERS:
+        folder = next(ROOT.glob(f"*/lukewarm/{package}"))
+        lines.append(f"\n**`lukewarm.{package}`** ({folder.relative_to(ROOT)}/)\n")
+        for path in sorted(folder.rglob("*.py"), key=lambda path: (len(path.relative_to(folder).parts), str(path))):
+            doc = ast.get_docstring(ast.parse(path.read_text("utf-8")))
+            name = path.relative_to(folder).as_posix()
+            if doc and name != "__init__.py":
+                lines.append(f"- `{name.removesuffix('/__init__.py')}` {' '.join(doc.split(chr(10) * 2)[0].split())}")
+    return "\n".join(lines).strip() + "\n"
+
+
+def spec_keys() -> str:
+    """Every key of lukewarm.yaml with type, default and the comment beside it in spec.py."""
+    rows = ["| key | type | default | |", "|---|---|---|---|"]
+    rows += _rows(spec.ModelSpec, "")
+    return "\n".join(rows) + "\n"
+
+
+def _rows(kind: type[msgspec.Struct], prefix: str) -> list[str]:
+    comments = dict(re.findall(r"^    (\w+):.*?#\s*(.+)$", inspect.getsource(kind), re.MULTILINE))
+    rows = []
+    for field in msgspec.structs.fields(kind):
+        name = f"{prefix}{field.encode_name}"
+        if isinstance(field.type, type) and issubclass(field.type, msgspec.Struct):
+            rows.append(f"| **{name}** | section | | {inspect.getdoc(field.type)} |")
+            rows += _rows(field.type, f"{name}.")
+            continue
+        default = "required" if field.required else _default(field)
+        rows.append(
+            f"| `{name}` | {_type(field.type)} | {default} | {comments.get(field.name, '')} |".replace("|  |", "| |")
+        )
+    return rows
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    value = (
+        field.default_factory()
+        if field.default is msgspec.NODEFAULT and callable(field.default_factory)
+        else field.default
+    )
+    return "" if value in (None, [], {}) else f"`{value}`"
+
+
+def _type(kind: object) -> str:
+    schema = msgspec.json.schema(typing.cast(type, kind))
+    schema = schema.get("$defs", {}).get(str(schema.get("$ref", "")).rsplit("/", 1)[-1], schema)
+    options = [option for option in schema.get("anyOf", [schema]) if option.get("type") != "null"]
+    return " or ".join(_option(option) for option in options)
+
+
+def _option(schema: dict[str, typing.Any]) -> str:
+    if "enum" in schema:
+        return ", ".join(f"`{word}`" for word in schema["enum"])
+    if schema.get("type") == "array":
+        return f"list of {_option(schema['items'])}"
+    if schema.get("type") == "object":
+        return "mapping"
+    signs = {"minimum": "≥", "maximum": "≤", "exclusiveMinimum": ">", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema]
+    return " ".join([str(schema.get("type", "any")), *limits])
+
+
+# file -> {marker: function}; a part stands between <!-- marker --> and <!-- /marker -->
+PARTS = {
+    "docs/architecture.md": {"modules": modules},
+    "docs/spec.md": {"keys": spec_keys},
+}
+
+
+def rendered(name: str) -> str:
+    """The file's text with its generated parts made anew."""
+    text = (ROOT / name).read_text("utf-8")
+    for marker, make in PARTS[name].items():
+        pattern = rf"(<!-- {marker} -->\n).*?(<!-- /{marker} -->)"
+        text, found = re.subn(pattern, lambda match, make=make: match[1] + make() + match[2], text, flags=re.DOTALL)
+        if found != 1:
+            sys.exit(f"{name}: the marker <!-- {marker} --> must stand once")
+    return text
+
+
+if __name__ == "__main__":
+    for file in PARTS:
+        (ROOT / file).write_text(rendered(file), "utf-8")
+        print(f"wrote {file}")
