@@ -19,7 +19,6 @@ from lukewarm.predictors.errors import AccuracyError, BundleError, MissingExtra,
 from lukewarm.predictors.predictor import check_supported
 from lukewarm.predictors.spec import ModelSpec
 
-
 _DEFAULTS = ConvertOptions()
 
 

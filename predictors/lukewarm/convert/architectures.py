@@ -1,0 +1,64 @@
+"""Which architectures each backend carries for text generation: tables, so that a refusal comes before any import."""
+
+from __future__ import annotations
+
+import re
+
+from lukewarm.convert.source import Source
+from lukewarm.predictors.errors import UnsupportedError
+
+_CAUSAL = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)\Z")
+# conditional generation, but from an encoder's output
+_SEQUENCE_TO_SEQUENCE = re.compile(r"\A(T5|MT5|UMT5|Bart|MBart|Pegasus|Marian|M2M100|Whisper|Blenderbot|Led|Speech)")
+_OTHER_TASKS = (
+    (re.compile(r"ForSequenceClassification\Z"), "text-classification"),
+    (re.compile(r"Marian|T5|Bart|M2M100|Pegasus"), "text-to-text"),
+    (re.compile(r"Whisper|Speech"), "speech-to-text"),
+    (re.compile(r"VisionEncoderDecoder|Blip|Git"), "image-to-text"),
+    (re.compile(r"(Model|ForMaskedLM)\Z"), "embeddings"),
+)
+# classes with a loader in ctranslate2.converters.transformers that generate text
+CT2 = frozenset(
+    {
+        "BloomForCausalLM", "CodeGenForCausalLM", "FalconForCausalLM", "GPT2LMHeadModel", "GPTBigCodeForCausalLM",
+        "GPTJForCausalLM", "GPTNeoXForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "Gemma4ForCausalLM",
+        "GemmaForCausalLM", "LlamaForCausalLM", "MPTForCausalLM", "MistralForCausalLM", "OPTForCausalLM",
+        "Phi3ForCausalLM", "PhiForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "RWForCausalLM",
+    }
+)  # fmt: skip
+# classes that onnxruntime-genai's model builder writes a text graph for
+GENAI = frozenset(
+    {
+        "Ernie4_5ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "GemmaForCausalLM", "GraniteForCausalLM",
+        "HunYuanDenseV1ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM", "NemotronForCausalLM",
+        "OlmoForCausalLM", "Phi3ForCausalLM", "PhiForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM",
+        "SmolLM3ForCausalLM",
+    }
+)  # fmt: skip
+
+
+def check_causal(source: Source, backend: str) -> None:
+    """Raise UnsupportedError unless the source is a decoder language model without code of its own."""
+    name = source.architecture
+    if not _CAUSAL.search(name) or _SEQUENCE_TO_SEQUENCE.match(name):
+        task = next((task for pattern, task in _OTHER_TASKS if pattern.search(name)), None)
+        hint = f"; set task: {task}" if task else ""
+        raise UnsupportedError(f"{name} is not a text-generation model{hint}")
+    if "auto_map" in source.config and source.config.get("model_type") in (None, ""):
+        raise UnsupportedError(f"{source.root} brings its own code, which is never run; backend {backend!r} needs a "
+                               "model that transformers knows")  # fmt: skip
+    if "quantization_config" in source.config:
+        method = source.config["quantization_config"].get("quant_method", "unknown")
+        raise UnsupportedError(
+            f"{source.root} is quantized already ({method}); convert from the original weights instead"
+        )
+
+
+def check_ct2(source: Source) -> None:
+    """Raise UnsupportedError unless CTranslate2 has a loader for this decoder."""
+    check_causal(source, "ct2")
+    if source.architecture not in CT2:
+        raise UnsupportedError(
+            f"CTranslate2 has no loader for {source.architecture}; try backend ort or hf (it has: "
+            f"{', '.join(sorted(CT2))})"
+        )
