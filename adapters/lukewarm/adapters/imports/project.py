@@ -91,9 +91,9 @@ def _name(root: Path, given: Any) -> str:
 
 def _files(root: Path) -> list[str]:
     """Top-level files and folders that the user's code may read at run time."""
-    ours = {"lukewarm.yaml", f"{MODULE}.py"}
-    return sorted(
+    theirs = {
         path.name
         for path in root.iterdir()
-        if path.name not in SKIPPED | ours and not path.name.startswith(".") and not path.is_symlink()
-    )
+        if path.name not in SKIPPED | {"lukewarm.yaml"} and not path.name.startswith(".") and not path.is_symlink()
+    }
+    return sorted({*theirs, f"{MODULE}.py"})
