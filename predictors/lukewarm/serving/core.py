@@ -62,6 +62,7 @@ class EngineCore:
         self.boot_id = uuid.uuid4().hex
         self.status: Status = "new"
         self.failure = ""  # why setup failed
+        self.exit_code = 0  # and the exit code of that
         self.load_s = 0.0
         self.reader = RequestReader(TASKS[self.task][0], spec.limits, self.defaults)
         capacity = max(spec.scaling.concurrency, spec.batching.max_items) + spec.limits.queue
@@ -110,6 +111,7 @@ class EngineCore:
             predictor = load_predictor(self.bundle, self._runtime, warm_up=True)
         except BaseException as error:
             self.failure = f"{error}" if isinstance(error, LukewarmError) else f"{type(error).__name__}: {error}"
+            self.exit_code = error.exit_code if isinstance(error, LukewarmError) else 1
             self.status = "failed"
             self._settled.set()
             if isinstance(error, LukewarmError) or not isinstance(error, Exception):

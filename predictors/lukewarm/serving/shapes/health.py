@@ -1,0 +1,54 @@
+"""Health and identity: /livez says the process runs, /readyz that the model answers, / what this is."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from lukewarm.serving.engine import Engine
+from lukewarm.serving.http import Endpoint, Exchange, Reply
+
+
+def endpoints(engine: Engine) -> list[Endpoint]:
+    return [
+        Endpoint(method="GET", path="/", handle=root, summary="What is served here"),
+        Endpoint(method="GET", path="/livez", handle=live, summary="The process runs"),
+        Endpoint(method="GET", path="/readyz", handle=ready, summary="Setup and warm-up are done"),
+    ]
+
+
+async def root(exchange: Exchange) -> Reply:
+    engine = exchange.engine
+    manifest = engine.bundle.manifest
+    return Reply(
+        {
+            "name": engine.spec.name,
+            "lukewarm": lukewarm_version(),
+            "task": manifest.task,
+            "backend": manifest.backend,
+            "precision": manifest.precision,
+            "ready": engine.ready,
+            "openapi": "/openapi.json",
+        }
+    )
+
+
+async def live(exchange: Exchange) -> Reply:
+    return Reply({"status": "live"})
+
+
+async def ready(exchange: Exchange) -> Reply:
+    """200 once requests are taken; else the 503 that a request would get, with the reason."""
+    exchange.engine.require_ready()
+    return Reply({"status": "ready", **timing(exchange.engine)})
+
+
+def timing(engine: Engine) -> dict[str, Any]:
+    return {"boot_id": engine.boot_id, "load_s": round(engine.load_s, 6)}
+
+
+def lukewarm_version() -> str:
+    try:
+        return version("lukewarm")
+    except PackageNotFoundError:  # vendored into an artifact
+        return "unknown"

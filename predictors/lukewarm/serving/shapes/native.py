@@ -1,0 +1,33 @@
+"""The native shape: POST /predict with the task's own fields, `{"items": [...]}`, or `"stream": true`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from lukewarm.serving.core import Answer
+from lukewarm.serving.engine import Engine, as_dict
+from lukewarm.serving.http import Endpoint, Exchange, Reply, event, primed
+
+
+def endpoints(engine: Engine) -> list[Endpoint]:
+    return [Endpoint(method="POST", path="/predict", handle=predict, summary="Run the model", events=True)]
+
+
+async def predict(exchange: Exchange) -> Reply:
+    """One item, a batch, or a stream of server-sent events."""
+    engine = exchange.engine
+    envelope = engine.reader.envelope(await exchange.json())
+    if envelope.batch:
+        answer = await engine.arun(engine.reader.read_each(envelope.items))
+        return Reply(as_dict(answer, batch=True), answer=answer)
+    request = engine.reader.read(envelope.items[0], keys=("items", "stream"))
+    if envelope.stream or exchange.wants_events:
+        return Reply(events=events(await primed(engine.aiter(request))))
+    answer = await engine.arun([request])
+    return Reply(as_dict(answer), answer=answer)
+
+
+async def events(pieces: AsyncIterator[str | Answer]) -> AsyncIterator[bytes]:
+    """`{"delta": text}` any number of times, then `{"result": {...}}`."""
+    async for piece in pieces:
+        yield event({"delta": piece} if isinstance(piece, str) else {"result": as_dict(piece)})
