@@ -1,0 +1,87 @@
+"""What each target carries of our contract, and the platform's reason where it does not; docs/targets.md is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lukewarm.adapters.base import Adapter, Support
+from lukewarm.adapters.targets import TARGETS
+from lukewarm.predictors.errors import UnsupportedError
+
+# point of the contract -> what it promises
+POINTS: Mapping[str, str] = {
+    "validation": "unknown keys, wrong types, malformed JSON, NaN, duplicate keys: 4xx, never 5xx, never a traceback",
+    "error_shape": "errors are `{error: {code, message, path, allowed}}` with our HTTP status",
+    "body_limit": "a body over `limits.body_mb` is refused before it is read",
+    "overload": "more requests than slots and queue: 429 or 503 with Retry-After, the others are answered",
+    "live": "a route that says the process is alive",
+    "ready": "ready only after set-up and warm-up",
+    "setup_failure": "a failed set-up says why and the process ends or stays not ready",
+    "drain": "SIGTERM in mid-request finishes it, then exits 0",
+    "disconnect": "a caller that goes away frees its slot",
+    "streaming": "pieces arrive as they are made",
+    "batching": "requests that come together run together",
+    "metrics": "Prometheus text",
+    "openai": "/v1/completions, /v1/chat/completions, /v1/embeddings",
+    "meta": "boot_id, n_request, load_s, exec_s in every answer",
+}
+LEVELS = ("yes", "partly", "no")
+_SIGNS = {"yes": "yes", "partly": "partly", "no": "no"}
+
+
+def full(**exceptions: Support) -> dict[str, Support]:
+    """Every point as our own ASGI app carries it, but for the exceptions."""
+    routes = {
+        "live": "GET /livez", "ready": "GET /readyz", "streaming": "POST /stream (SSE)", "metrics": "GET /metrics",
+    }  # fmt: skip
+    rows = {point: Support(level="yes", how=routes.get(point, "our ASGI app")) for point in POINTS}
+    return {**rows, **exceptions}
+
+
+def all_capabilities() -> dict[str, Mapping[str, Support]]:
+    """Target -> point -> support, for every row of the table of targets."""
+    return {row.name: checked(TARGETS.load(row.name)) for row in TARGETS}
+
+
+def checked(adapter: Adapter) -> Mapping[str, Support]:
+    """An adapter's rows. Raises UnsupportedError if one is missing, unknown, or deviates without a reason."""
+    rows = adapter.capabilities()
+    if set(rows) != set(POINTS):
+        raise UnsupportedError(f"{adapter.name}: capabilities differ from POINTS: {sorted(set(rows) ^ set(POINTS))}")
+    for point, row in rows.items():
+        if row.level not in LEVELS or (row.level != "yes") != bool(row.reason):
+            raise UnsupportedError(f"{adapter.name}.{point}: a level of {LEVELS}, with a reason unless it is yes")
+    return rows
+
+
+def markdown() -> str:
+    """The text of docs/targets.md."""
+    table = all_capabilities()
+    adapters = {name: TARGETS.load(name) for name in table}
+    lines = [
+        "# Targets", "",
+        "Made from the adapters by `python -m lukewarm.adapters.capabilities`; a test holds this file equal.", "",
+        "| target | platform | entry | run here by | predict |", "|---|---|---|---|---|",
+    ]  # fmt: skip
+    for name, adapter in adapters.items():
+        call = adapter.wire.predict(b"{}")
+        lines.append(f"| {name} | {adapter.title} | `{adapter.entry}` | {adapter.runs} | `{call.method} {call.path}` |")
+    lines += ["", "## The contract on each target", "", f"| | {' | '.join(table)} |", "|---|" + "---|" * len(table)]
+    for point in POINTS:
+        lines.append(f"| {point} | {' | '.join(_SIGNS[rows[point].level] for rows in table.values())} |")
+    lines += ["", *(f"- **{point}**: {promise}." for point, promise in POINTS.items())]
+    for name, rows in table.items():
+        lines += ["", f"## {name}", "", "| point | | how | why not wholly |", "|---|---|---|---|"]
+        lines += [f"| {point} | {row.level} | {row.how} | {row.reason} |" for point, row in rows.items()]
+        lines += ["", *_options(adapters[name])]
+    return "\n".join(lines) + "\n"
+
+
+def _options(adapter: Adapter) -> list[str]:
+    head = f"Options under `targets.{adapter.name}`: "
+    items = [f"`{key}` ({text})" for key, text in adapter.options.items()]
+    return [head + ", ".join([*items, f"`overrides` ({adapter.overrides})"]) + "."]
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

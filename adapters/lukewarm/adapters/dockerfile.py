@@ -1,0 +1,47 @@
+"""The Dockerfile of an artifact: one layer for packages, one for weights, one for sources, in the order in which they change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lukewarm.adapters.base import BUNDLE_DIR, SPEC_FILE, Adapter, Container
+from lukewarm.adapters.render import docker_apt, docker_env, docker_exec, image_reference
+from lukewarm.predictors.spec import ModelSpec
+
+BASE_IMAGE_HELP = "image to build on; default python:<version>-slim"
+# no cache of pip's in the layer; logs appear as they are written
+ENV = {"PYTHONUNBUFFERED": "1", "PIP_NO_CACHE_DIR": "1", "ORT_DISABLE_TELEMETRY": "1"}
+
+
+def container(
+    adapter: Adapter, spec: ModelSpec, command: Sequence[str], *, port: int | None = None, workdir: str = "/app"
+) -> Container:
+    """How this artifact runs as a container: base image from `targets.<name>.base_image`."""
+    given = adapter.settings(spec).get("base_image", f"python:{spec.python}-slim")
+    return Container(
+        base_image=image_reference(given, f"targets.{adapter.name}.base_image"), command=tuple(command),
+        env={**ENV, "PYTHONPATH": workdir, **spec.env}, system_packages=tuple(spec.system_packages), port=port,
+        workdir=workdir,
+    )  # fmt: skip
+
+
+def dockerfile(image: Container, files: Sequence[str], header: str) -> str:
+    """The text. `files`: the artifact's own entry files and the user's."""
+    top = sorted({path.split("/")[0] for path in files if path not in ("Dockerfile", "requirements.txt", SPEC_FILE)})
+    parts = [
+        f"# {header}\n",
+        f"FROM {image.base_image}\n",
+        f"WORKDIR {image.workdir}\n",
+        docker_env(image.env),
+        docker_apt(image.system_packages),
+        docker_exec("COPY", ["requirements.txt", "./"]),
+        docker_exec("RUN", ["python", "-m", "pip", "install", "-r", "requirements.txt"]),
+        docker_exec("COPY", [BUNDLE_DIR, f"./{BUNDLE_DIR}"]),
+        docker_exec("COPY", ["lukewarm", "./lukewarm"]),
+        *(docker_exec("COPY", [path, f"./{path}"]) for path in [SPEC_FILE, *top]),
+        # bytecode is part of the image: nothing is compiled during a cold start
+        docker_exec("RUN", ["python", "-m", "compileall", "-q", "."]),
+        f"EXPOSE {image.port}\n" if image.port else "",
+        docker_exec("CMD", image.command),
+    ]
+    return "".join(parts)

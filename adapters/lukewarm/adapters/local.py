@@ -1,0 +1,166 @@
+"""Runs an artifact in its platform's real local server: start, wait until ready, ask, stop. Loopback only."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lukewarm.adapters import processes
+from lukewarm.adapters.base import Adapter, LocalServer
+from lukewarm.adapters.wire import Answer, Call, Reply
+from lukewarm.predictors.errors import ServerError
+
+LOOPBACK = "127.0.0.1"
+RETRY_S = 0.05
+
+
+class Running:
+    """A server that was started. A context manager: leaving it stops the server."""
+
+    def __init__(self, server: LocalServer, name: str, log: Path) -> None:
+        self.server = server
+        self.name = name
+        self.log = log
+        self.ready_s = 0.0  # from spawn to ready
+        self._children: list[processes.Child] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.server.host}:{self.server.port}"
+
+    @property
+    def pids(self) -> list[int]:
+        """Of all processes of the tree, the started ones first."""
+        for child in self._children:
+            processes.look(child)
+        return [c.popen.pid for c in self._children] + [pid for c in self._children for pid in c.seen]
+
+    def request(self, payload: bytes | dict[str, Any], timeout_s: float = 300.0) -> Answer:
+        """Send one request the platform's way and read the answer. Raises ServerError if the server is gone."""
+        body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
+        return self.server.wire.answer(self.send(self.server.wire.predict(body), timeout_s))
+
+    def stream(self, payload: dict[str, Any], timeout_s: float = 300.0) -> Iterator[str]:
+        """The pieces of a streamed answer as they come. Raises ServerError where the platform cannot stream."""
+        call = self.server.wire.stream(json.dumps(payload).encode())
+        if call is None:
+            raise ServerError(f"{self.name} cannot stream; see docs/targets.md")
+        yield from self.server.wire.pieces(self._lines(call, timeout_s))
+
+    def send(self, call: Call, timeout_s: float = 300.0) -> Reply:
+        """One HTTP exchange."""
+        connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=timeout_s)
+        try:
+            connection.request(call.method, call.path, body=call.body, headers=dict(call.headers))
+            response = connection.getresponse()
+            body = response.read()
+            return Reply(
+                status=response.status, body=body, headers={name.lower(): v for name, v in response.getheaders()}
+            )
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(
+                f"{self.name} at {self.url} did not answer {call.method} {call.path}: {error!r}\n{self.last_log()}"
+            ) from error
+        finally:
+            connection.close()
+
+    def last_log(self, lines: int = 20) -> str:
+        return processes.tail(self.log, lines)
+
+    def wait(self) -> int:
+        """Wait until the last process ends by itself; its exit code."""
+        return self._children[-1].popen.wait()
+
+    def stop(self, grace_s: float = 20.0) -> list[processes.Stopped]:
+        """SIGTERM, then SIGKILL of what is left, then proof that the port is free. Raises ServerError if it is not."""
+        ended = processes.stop_all(self._children, grace_s)
+        self._children = []
+        deadline = time.monotonic() + 5
+        while not processes.port_refused(self.server.host, self.server.port):
+            if time.monotonic() > deadline:
+                raise ServerError(f"{self.name}: port {self.server.port} still answers after the server was stopped")
+            time.sleep(RETRY_S)
+        return ended
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _lines(self, call: Call, timeout_s: float) -> Iterator[str]:
+        connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=timeout_s)
+        try:
+            connection.request(call.method, call.path, body=call.body, headers=dict(call.headers))
+            response = connection.getresponse()
+            if response.status >= 400:
+                body = response.read().decode("utf-8", "replace")
+                raise ServerError(f"{self.name} answered {response.status}: {body[:1000]}")
+            for line in response:
+                yield line.decode("utf-8", "replace").rstrip("\r\n")
+        except (OSError, http.client.HTTPException) as error:
+            raise ServerError(f"{self.name}: the stream broke off: {error!r}") from error
+        finally:
+            connection.close()
+
+
+def start(
+    adapter: Adapter, artifact: Path, *, host: str = LOOPBACK, port: int = 0, timeout_s: float | None = None,
+    log: Path | None = None,
+) -> Running:  # fmt: skip
+    """Start the artifact's local server and wait until it is ready. Raises ServerError with its last log lines."""
+    port = port or processes.free_port(host)
+    return start_server(adapter.local(artifact.resolve(), host, port), adapter.name, timeout_s=timeout_s, log=log)
+
+
+def start_server(server: LocalServer, name: str, *, timeout_s: float | None = None, log: Path | None = None) -> Running:
+    """Start the processes of a server and wait until it is ready."""
+    if not processes.port_refused(server.host, server.port):
+        raise ServerError(f"port {server.port} on {server.host} is in use; choose another with --port")
+    log = log or Path(tempfile.mkstemp(prefix=f"lukewarm-{name}-", suffix=".log")[1])
+    running = Running(server, name, log)
+    try:
+        with log.open("ab") as stream:
+            for process in server.processes:
+                running._children.append(processes.start(process, stream))
+        _wait_ready(running, timeout_s or server.start_timeout_s)
+    except BaseException:
+        running.stop(grace_s=2)
+        raise
+    return running
+
+
+def _wait_ready(running: Running, timeout_s: float) -> None:
+    began = time.monotonic()
+    wire, last = running.server.wire, "no answer"
+    while time.monotonic() - began < timeout_s:
+        for child in running._children:
+            processes.look(child)
+            if (code := child.popen.poll()) is not None:
+                raise ServerError(f"{running.name} ended with exit code {code} before it was ready\n{_log(running)}")
+        try:
+            reply = running.send(wire.ready(), timeout_s=5)
+        except ServerError:
+            time.sleep(RETRY_S)
+            continue
+        if wire.is_ready(reply):
+            running.ready_s = time.monotonic() - began
+            return
+        last = f"HTTP {reply.status}"
+        if reason := wire.failed(reply):
+            raise ServerError(f"{running.name} could not set up the model: {reason}\n{_log(running)}")
+        time.sleep(RETRY_S)
+    raise ServerError(f"{running.name} was not ready after {timeout_s:g} s ({last})\n{_log(running)}")
+
+
+def _log(running: Running) -> str:
+    lines = running.last_log()
+    return f"last lines of {running.log}:\n{lines}" if lines else f"its log is empty: {running.log}"

@@ -1,0 +1,69 @@
+"""The packages of an artifact: the extras of its backend and platform, pinned to what is installed here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from lukewarm.predictors.registry import BACKENDS
+
+DISTRIBUTION = "lukewarm"
+# of the core's own dependencies, those that a running predictor imports; the others serve the command and the spec file
+CORE_AT_RUN_TIME = ("msgspec",)
+_NAME = re.compile(r"\A([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?")
+_EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
+
+
+def runtime_requirements(backend: str, sdk_extra: str | None, *, asgi: bool) -> tuple[str, ...]:
+    """Pinned requirement lines, sorted by name. `asgi`: with what serves our ASGI app."""
+    row = BACKENDS.row(backend)
+    extras = [extra for extra in (row.extra, sdk_extra, "serve" if asgi else None) if extra]
+    skip = set() if asgi else {"serve"}
+    lines = {_name(line): line for line in _core()}
+    for extra in extras:
+        for line in expand(extra, skip):
+            lines.setdefault(_name(line), line)
+    return tuple(pin(lines[name]) for name in sorted(lines))
+
+
+def expand(extra: str, skip: set[str]) -> Iterator[str]:
+    """Requirement lines of one extra of ours, with those of the extras it names, without those in `skip`."""
+    if extra in skip:
+        return
+    for line in requires(DISTRIBUTION) or ():
+        requirement, _, marker = line.partition(";")
+        found = _EXTRA.search(marker)
+        if not found or found.group(1) != extra:
+            continue
+        match = _NAME.match(requirement)
+        if match and match.group(1) == DISTRIBUTION:
+            for nested in (match.group(2) or "").split(","):
+                yield from expand(nested.strip(), {*skip, extra})
+        else:
+            yield requirement.strip()
+
+
+def pin(requirement: str) -> str:
+    """`name[extras]==installed version`, or the requirement as it is when the package is not installed here."""
+    match = _NAME.match(requirement)
+    if match is None:
+        return requirement
+    name, extras = match.group(1), match.group(2)
+    try:
+        installed = version(name).partition("+")[0]  # 2.9.0+cpu is a build of one index; others have 2.9.0
+    except PackageNotFoundError:
+        return requirement
+    return f"{name}[{extras}]=={installed}" if extras else f"{name}=={installed}"
+
+
+def _core() -> Iterator[str]:
+    for line in requires(DISTRIBUTION) or ():
+        requirement, _, marker = line.partition(";")
+        if not _EXTRA.search(marker) and _name(requirement) in CORE_AT_RUN_TIME:
+            yield requirement.strip()
+
+
+def _name(requirement: str) -> str:
+    match = _NAME.match(requirement)
+    return re.sub(r"[-_.]+", "-", match.group(1)).lower() if match else requirement
