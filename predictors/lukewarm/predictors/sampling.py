@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from lukewarm.predictors.generation import FloatArray, IntArray
 
-    Probabilities = npt.NDArray[np.float64]
+
+_BLOCK = 512  # tokens that a draw sums up at once
 
 
 class Sampler:
@@ -39,8 +40,7 @@ class Sampler:
             token = int(scores.argmax())
             self.check(scores[token])
         else:
-            ids, probabilities = distribution(scores, self.settings)
-            token = draw(ids, probabilities, self._random.random())
+            token = draw(*distribution(scores, self.settings), self._random.random())
         self.note(token)
         return token
 
@@ -73,8 +73,11 @@ class Sampler:
             )
 
 
-def distribution(scores: FloatArray, settings: Settings) -> tuple[IntArray | None, Probabilities]:
-    """The tokens left after temperature, top-k and top-p (None: all), and their probabilities, in the order of ids."""
+def distribution(scores: FloatArray, settings: Settings) -> tuple[IntArray | None, FloatArray]:
+    """The tokens left after temperature, top-k and top-p (None: all), and their weights, in the order of ids.
+
+    Weights are probabilities up to a common factor: nothing is computed over the vocabulary that a draw does not need.
+    """
     ids: IntArray | None = None
     top_k = settings.top_k
     if 0 < top_k < scores.size:
@@ -83,33 +86,42 @@ def distribution(scores: FloatArray, settings: Settings) -> tuple[IntArray | Non
         scores = scores[ids]
     best = scores.max()
     Sampler.check(best)
-    weights = np.exp((scores - best) / np.float32(settings.temperature))
-    probabilities = weights.astype(np.float64) / weights.sum(dtype=np.float64)
+    weights = scores - best
+    weights /= np.float32(settings.temperature)
+    np.exp(weights, out=weights)
     if settings.top_p < 1:
-        kept = nucleus(probabilities, settings.top_p)
+        kept = nucleus(weights, settings.top_p)
         ids = kept if ids is None else ids[kept]
-        probabilities = probabilities[kept] / probabilities[kept].sum()
-    return ids, probabilities
+        weights = weights[kept]
+    return ids, weights
 
 
-def nucleus(probabilities: Probabilities, top_p: float) -> IntArray:
-    """Indices, ascending, of the smallest set of most probable tokens whose sum is over `top_p`; at least one.
+def nucleus(weights: FloatArray, top_p: float) -> IntArray:
+    """Indices, ascending, of the smallest set of heaviest tokens that hold `top_p` of all weight; at least one.
 
-    As in transformers, the least probable go while their sum stays within 1 - top_p; of equals, lower ids go first.
+    As in transformers, the lightest go while their sum stays within 1 - top_p; of equals, lower ids go first.
     """
-    spare = 1.0 - top_p
+    total = float(weights.sum(dtype=np.float64))
+    spare = (1.0 - top_p) * total
     # all tokens at or below spare/n sum up to at most `spare`, so they go without being sorted
-    likely = np.flatnonzero(probabilities > spare / probabilities.size)
-    order = likely[np.argsort(probabilities[likely], kind="stable")]
-    below = max(0.0, 1.0 - float(probabilities[likely].sum()))
-    gone = below + np.cumsum(probabilities[order]) <= spare
+    likely = np.flatnonzero(weights > spare / weights.size)
+    order = likely[np.argsort(weights[likely], kind="stable")]
+    sums = np.cumsum(weights[order], dtype=np.float64)
+    gone = max(0.0, total - float(sums[-1])) + sums <= spare
     gone[-1] = False
     return np.sort(order[~gone])
 
 
-def draw(ids: IntArray | None, probabilities: Probabilities, uniform: float) -> int:
-    """The token at `uniform` (in [0, 1)) of the cumulated probabilities."""
-    cumulated = np.cumsum(probabilities)
-    place = int(np.searchsorted(cumulated, uniform * cumulated[-1], side="right"))
-    place = min(place, len(cumulated) - 1)
+def draw(ids: IntArray | None, weights: FloatArray, uniform: float) -> int:
+    """The token at `uniform` (in [0, 1)) of the cumulated weights, found by blocks: no other array of its size."""
+    sums = np.cumsum(np.add.reduceat(weights, np.arange(0, weights.size, _BLOCK), dtype=np.float64))
+    target = uniform * float(sums[-1])
+    block = _place(sums, target)
+    inside = np.cumsum(weights[block * _BLOCK : (block + 1) * _BLOCK], dtype=np.float64)
+    place = block * _BLOCK + _place(inside, target - (float(sums[block - 1]) if block else 0.0))
     return place if ids is None else int(ids[place])
+
+
+def _place(sums: npt.NDArray[np.float64], target: float) -> int:
+    """The first place whose sum is over the target; rounding never leads past the last place with weight."""
+    return int(min(np.searchsorted(sums, target, side="right"), np.searchsorted(sums, sums[-1], side="left")))
