@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 from lukewarm.cli.doctor import Check, project
 from lukewarm.cli.main import EPILOG, VERBS, run
 from lukewarm.predictors import errors, specfile

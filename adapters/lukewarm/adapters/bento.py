@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from lukewarm.adapters.base import (
-    HEADER, OVERRIDES, SPEC_FILE, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support,
+    HEADER,
+    OVERRIDES,
+    SPEC_FILE,
+    Adapter,
+    ArtifactPlan,
+    LocalServer,
+    PlanOptions,
+    Process,
+    Support,
 )  # fmt: skip
 from lukewarm.adapters.capabilities import full
 from lukewarm.adapters.render import merge, python_source, yaml_source

@@ -8,12 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from lukewarm.adapters.base import (
-    HEADER, OVERRIDES, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support,
+    HEADER,
+    OVERRIDES,
+    Adapter,
+    ArtifactPlan,
+    LocalServer,
+    PlanOptions,
+    Process,
+    Support,
 )  # fmt: skip
 from lukewarm.adapters.capabilities import full
 from lukewarm.adapters.inputs import InputField, task_inputs
 from lukewarm.adapters.render import json_source, merge, python_source, yaml_source
-from lukewarm.adapters.wire import JSON, Answer, Call, Reply, StreamError, Wire, embedded_error, envelope, json_answer, sse
+from lukewarm.adapters.wire import (
+    JSON,
+    Answer,
+    Call,
+    Reply,
+    StreamError,
+    Wire,
+    embedded_error,
+    envelope,
+    json_answer,
+    sse,
+)
 from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import SpecError
 from lukewarm.predictors.spec import ModelSpec, Task

@@ -70,7 +70,11 @@ def _field(field: inspect.Field, order: int) -> InputField:
         if value is not None and annotation in ("int", "float", "str"):
             keywords[cogs] = value
             schema[json_name] = value
-    schema = {"title": field.name.replace("_", " ").title(), "description": keywords["description"], "x-order": order} | schema
+    schema = {
+        "title": field.name.replace("_", " ").title(),
+        "description": keywords["description"],
+        "x-order": order,
+    } | schema
     if not field.required and field.default is not None and field.default is not msgspec.NODEFAULT:
         schema["default"] = field.default
     if optional:

@@ -133,7 +133,9 @@ def _options(spec: ModelSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _volumes(given: Any) -> dict[str, str]:
-    if not isinstance(given, dict) or not all(isinstance(name, str) and path.startswith("/") for path, name in given.items()):
+    if not isinstance(given, dict) or not all(
+        isinstance(name, str) and path.startswith("/") for path, name in given.items()
+    ):
         raise SpecError("a mapping of absolute mount path to volume name", "targets.modal.volumes")
     return given
 

@@ -123,10 +123,7 @@ def docker_apt(packages: Sequence[str]) -> str:
     if not packages:
         return ""
     names = " ".join(shlex.quote(name) for name in packages)
-    return (
-        "RUN apt-get update && apt-get install -y --no-install-recommends "
-        f"{names} && rm -rf /var/lib/apt/lists/*\n"
-    )
+    return f"RUN apt-get update && apt-get install -y --no-install-recommends {names} && rm -rf /var/lib/apt/lists/*\n"
 
 
 def merge(base: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def price_measured(
 
 
 def idle_window(plan: Plan, asked_s: float | None = None) -> Band:
-    """The idle window: the one asked for where one can be set, else the provider's default, else the recorded bounds."""
+    """The window asked for where one can be set, else the provider's default, else the recorded bounds."""
     window = plan.window_s
     if asked_s is not None:
         if not window.settable:
@@ -183,7 +183,7 @@ def closed_month(chosen: Offer, measured: Measured, window_s: float, requests: f
 
 
 def _scaled(billing: Rule, total: Phases, count: float) -> Band:
-    """Billed seconds of `count` lives that add up to `total`; their lengths vary, so a step up costs half a step each."""
+    """Billed seconds of `count` lives adding up to `total`; lengths vary, so a step up costs half a step each."""
     if count <= 0:
         return ZERO
     sides = []

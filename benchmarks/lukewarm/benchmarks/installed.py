@@ -1,0 +1,99 @@
+"""How much disk a run time needs: the bytes of every package in the dependency closure, from the installed files."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from lukewarm.benchmarks.record import Installed
+from lukewarm.predictors.errors import MissingExtra
+
+LEFT_OUT = frozenset({"pip", "setuptools", "wheel"})
+
+
+def measure(requirements: Iterable[str]) -> Installed:
+    """Bytes on disk of these requirements (`lukewarm[ct2]`, `torch`) and all they need, on this Python and platform.
+
+    Raises MissingExtra if one of them is not installed: half a closure would look like a small one.
+    """
+    sizes: dict[str, int] = {}
+    seen: set[Path] = set()
+    for name, distribution in sorted(closure(requirements).items()):
+        sizes[name] = _bytes(distribution, seen)
+    return Installed(bytes=sum(sizes.values()), packages=sizes)
+
+
+def closure(requirements: Iterable[str]) -> dict[str, importlib.metadata.Distribution]:
+    """Canonical name -> distribution, over all requirements whose markers hold here."""
+    found: dict[str, importlib.metadata.Distribution] = {}
+    done: set[tuple[str, str]] = set()
+    open_list = [Requirement(text) for text in requirements]
+    while open_list:
+        requirement = open_list.pop()
+        name = canonical(requirement.name)
+        if name in LEFT_OUT:
+            continue
+        try:
+            distribution = found.get(name) or importlib.metadata.distribution(requirement.name)
+        except importlib.metadata.PackageNotFoundError as error:
+            raise MissingExtra(f"the package {name}", name) from error
+        found[name] = distribution
+        for extra in ("", *requirement.extras):
+            if (name, extra) not in done:
+                done.add((name, extra))
+                open_list += _needs(distribution, extra)
+    return found
+
+
+def used(modules: Iterable[str]) -> Installed:
+    """Bytes of the packages that own these top-level modules: what a process really imported."""
+    owners = importlib.metadata.packages_distributions()
+    names = {name for module in modules for name in owners.get(module, ())}
+    seen: set[Path] = set()
+    sizes = {}
+    for name in sorted({canonical(name): name for name in names}.values()):
+        if canonical(name) not in LEFT_OUT:
+            sizes[canonical(name)] = _bytes(importlib.metadata.distribution(name), seen)
+    return Installed(bytes=sum(sizes.values()), packages=sizes)
+
+
+def canonical(name: str) -> str:
+    """A package name as PyPI compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _needs(distribution: importlib.metadata.Distribution, extra: str) -> list[Requirement]:
+    needs = []
+    for text in distribution.requires or ():
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:  # metadata written before PEP 508 was checked; pip skips it as well
+            continue
+        marker = requirement.marker
+        if marker is None:
+            wanted = not extra
+        else:
+            # what holds without the extra was already taken with extra ""
+            wanted = marker.evaluate({"extra": extra}) and not (extra and marker.evaluate({"extra": ""}))
+        if wanted:
+            needs.append(requirement)
+    return needs
+
+
+def _bytes(distribution: importlib.metadata.Distribution, seen: set[Path]) -> int:
+    """Bytes of the listed files that exist; a file that two packages list counts once."""
+    total = 0
+    for file in distribution.files or ():
+        path = Path(str(distribution.locate_file(file)))
+        if path in seen:
+            continue
+        seen.add(path)
+        try:
+            total += path.stat().st_size
+        except OSError:  # listed but removed, as bytecode may be
+            continue
+    return total

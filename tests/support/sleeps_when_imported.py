@@ -1,0 +1,5 @@
+"""A module whose import takes 0.15 s."""
+
+import time
+
+time.sleep(0.15)
