@@ -9,13 +9,11 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import msgspec
 
-from lukewarm.predictors import specfile
 from lukewarm.predictors.bundle import MANIFEST, Bundle
 from lukewarm.predictors.errors import LukewarmError, RequestError, ServerError
 from lukewarm.predictors.predictor import Predictor, Runtime, load_predictor
@@ -32,8 +30,7 @@ log = logging.getLogger("lukewarm.engine")
 Status = Literal["new", "loading", "ready", "failed", "closed"]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """Outcomes in the caller's order, and where the time went."""
 
     outcomes: Sequence[Outcome]
@@ -84,7 +81,7 @@ class EngineCore:
         file = root / "lukewarm.json"
         manifest = bundle.manifest
         if file.is_file():
-            spec = specfile.load(file)
+            spec = read_spec(file)
         else:
             spec = ModelSpec(
                 name=manifest.name, task=manifest.task, backend=manifest.backend, precision=manifest.precision
@@ -246,3 +243,13 @@ class EngineCore:
             return 0.0
         runs = math.ceil(self._worker.waiting / self.spec.batching.max_items) + self._worker.running
         return runs * self._run_s
+
+
+def read_spec(file: Path) -> ModelSpec:
+    """The spec as JSON. Raises SpecError with the place."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=ModelSpec)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        from lukewarm.predictors import specfile  # its messages are better; its YAML and TOML are not needed else
+
+        return specfile.load(file)

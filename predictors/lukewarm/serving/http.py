@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
-from lukewarm.predictors.errors import RequestError
+from lukewarm.serving.asgi import ClientDisconnect, HttpRequest, Receive, Send, start_message
 from lukewarm.serving.call import Meta
 from lukewarm.serving.core import Answer
 from lukewarm.serving.decoding import parse_json
@@ -28,12 +25,11 @@ DISCARD_BYTES = 64 * 2**20  # read and thrown away after a refusal, so that the 
 DISCARD_S = 2.0
 
 
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(msgspec.Struct, frozen=True):
     """One HTTP request as a handler sees it: the body is read, its media type and length are allowed."""
 
     engine: Engine
-    request: Request
+    request: HttpRequest
     body: bytes = b""
 
     async def json(self) -> Any:
@@ -48,14 +44,13 @@ class Exchange:
         return EVENTS in self.request.headers.get("accept", "")
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What a handler answers: a value that becomes JSON, bytes as they are, or events."""
 
     body: Any = None
     status: int = 200
     answer: Answer | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     media: str = JSON
     events: AsyncIterator[bytes] | None = None
 
@@ -64,8 +59,7 @@ ErrorStyle = Callable[[BaseException], Any]
 Handler = Callable[[Exchange], Awaitable[Reply]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the HTTP surface. `request` and `response` are JSON Schemas or types, for /openapi.json."""
 
     method: str
@@ -74,7 +68,7 @@ class Endpoint:
     summary: str
     request: Any = None
     response: Any = None
-    statuses: Mapping[int, str] = field(default_factory=dict)  # further successes or refusals of this route
+    statuses: Mapping[int, str] = {}  # further successes or refusals of this route
     events: bool = False  # can answer as server-sent events
     media: tuple[str, ...] = (JSON,)
     response_media: str = JSON
@@ -82,7 +76,7 @@ class Endpoint:
     error_schema: Any = None  # None: the one error shape
 
 
-def check_headers(request: Request, media: tuple[str, ...]) -> int | None:
+def check_headers(request: HttpRequest, media: tuple[str, ...]) -> int | None:
     """Refuse a body by its headers: 411, 415. The announced length, or None if the body comes in chunks."""
     headers = request.headers
     kind, _, parameters = headers.get("content-type", JSON).partition(";")
@@ -106,14 +100,14 @@ def check_headers(request: Request, media: tuple[str, ...]) -> int | None:
     return int(headers["content-length"])  # the HTTP parser has checked that it is a number
 
 
-async def read_body(request: Request, limit_bytes: int, length: int | None, timeout_s: float) -> bytes:
+async def read_body(request: HttpRequest, limit_bytes: int, length: int | None, timeout_s: float) -> bytes:
     """The whole body, counted while it comes. Raises a 413 or 408 RequestError, or ClientDisconnect."""
     try:
         async with asyncio.timeout(timeout_s):
             if length is not None and length > limit_bytes:
                 raise too_large(limit_bytes)
             body = bytearray()
-            async for chunk in request.stream():
+            async for chunk in request.chunks():
                 body += chunk
                 if len(body) > limit_bytes:
                     raise too_large(limit_bytes)
@@ -122,18 +116,15 @@ async def read_body(request: Request, limit_bytes: int, length: int | None, time
         raise HttpRefusal(408, "timeout", f"the body did not arrive within {timeout_s:g} s") from error
 
 
-async def discard_body(request: Request) -> None:
+async def discard_body(request: HttpRequest) -> None:
     """Read what the client still sends, for a short while: a connection closed too early would eat the answer."""
     seen = 0
-    try:
+    with contextlib.suppress(TimeoutError, ClientDisconnect):
         async with asyncio.timeout(DISCARD_S):
-            while seen < DISCARD_BYTES:
-                message = await request.receive()
-                seen += len(message.get("body", b""))
-                if message["type"] != "http.request" or not message.get("more_body"):
+            async for chunk in request.chunks():
+                seen += len(chunk)
+                if seen > DISCARD_BYTES:
                     return
-    except TimeoutError:
-        return
 
 
 async def disconnected(receive: Receive) -> None:
@@ -178,17 +169,16 @@ async def primed(pieces: AsyncIterator[T]) -> AsyncIterator[T]:
     return chained()
 
 
-class EventResponse(Response):
+class EventResponse:
     """Server-sent events until the iterator ends or the client goes away; then the iterator is closed."""
 
     def __init__(self, events: AsyncIterator[bytes], headers: Mapping[str, str], done: Callable[[bool], None]) -> None:
-        super().__init__(status_code=200, headers={**headers, "Cache-Control": "no-store"}, media_type=EVENTS)
-        del self.headers["content-length"]
         self._events = events
+        self._headers = {**headers, "content-type": f"{EVENTS}; charset=utf-8", "cache-control": "no-store"}
         self._done = done
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+    async def send(self, send: Send, receive: Receive) -> None:
+        await send(start_message(200, self._headers))
         gone = False
         try:
             await unless_disconnected(receive, self._send_all(send))
@@ -211,12 +201,3 @@ def identity_headers(engine: Engine, meta: Meta | None = None) -> dict[str, str]
         "X-Lukewarm-Load-S": f"{engine.load_s:.6f}",
         "X-Lukewarm-Exec-S": f"{meta.exec_s if meta else 0:.6f}",
     }
-
-
-def failed_event(error: BaseException, style: ErrorStyle) -> bytes:
-    """An error after the headers are gone: the last event of the stream."""
-    return event(style(error))
-
-
-def is_refusal(error: BaseException) -> bool:
-    return isinstance(error, RequestError)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -17,8 +16,7 @@ Payload = bytes | bytearray | memoryview | str | dict[str, Any]
 DEFAULT_NEW_TOKENS = 128  # as in tasks.py
 
 
-@dataclass(frozen=True)
-class Envelope:
+class Envelope(msgspec.Struct, frozen=True):
     """The native request: one item, or `{"items": [...]}`; `stream` asks for pieces."""
 
     items: Sequence[Any]
