@@ -41,15 +41,17 @@ def predict(text: str | None, spec_path: Path, as_json: bool, stream: bool, **op
 
     Example: lukewarm predict "The capital of France is" --max-new-tokens 8
     """
+    from lukewarm.predictors.bundle import Bundle
     from lukewarm.predictors.predictor import Runtime
     from lukewarm.serving.engine import Engine
 
+    runtime = Runtime(threads=options["threads"], device=options["device"])
     if options["bundle"]:
-        root, spec = options["bundle"], None
+        engine = Engine.open(options["bundle"], runtime)
     else:
         project = open_project(spec_path)
-        root, spec = project.bundle_dir(options["backend"], options["precision"]), project.spec
-    engine = Engine.open(root, spec=spec, runtime=Runtime(threads=options["threads"], device=options["device"]))
+        bundle = Bundle.open(project.bundle_dir(options["backend"], options["precision"]))
+        engine = Engine(bundle, project.spec, runtime)
     payload = _payload(text, options, engine.bundle.manifest.task)
     engine.start()
     try:
@@ -58,7 +60,7 @@ def predict(text: str | None, spec_path: Path, as_json: bool, stream: bool, **op
                 if as_json:
                     click.echo(msgspec.json.encode(event).decode())
                 else:
-                    sys.stdout.write(event.get("text", "") if "result" not in event else "")
+                    sys.stdout.write(event.get("delta", ""))
                     sys.stdout.flush()
             if not as_json:
                 click.echo()
