@@ -129,7 +129,7 @@ def _few_a_day() -> tuple[float, ...]:
 
 
 def _front_page() -> tuple[float, ...]:
-    """A quiet month with one day on a front page: 10 minutes of rise, then a decay with 4 hours of mean (5-minute steps).
+    """A quiet month with a day on a front page: minutes of rise, then a decay with a mean of 4 hours (5-minute steps).
 
     Half of the month's requests come with the spike, on the second Wednesday at 14:00.
     """

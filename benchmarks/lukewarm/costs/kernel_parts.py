@@ -3,104 +3,176 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from numba import njit  # noqa: TID253 - loaded by kernel.py only
 
-from lukewarm.costs.columns import BIN_LOW_S, BIN_PER_LOG, BINS, LOW, SLICES
-from lukewarm.costs.machine import AVAIL_HEAD, HEAP, IDLE_HEAD, IDLE_TAIL, Config, State
+from lukewarm.costs.columns import BIN_LOW_S, BIN_PER_LOG, BINS, COLUMNS, LOW, SLICES
+from lukewarm.costs.machine import (
+    AVAIL_HEAD,
+    AVAIL_NEXT,
+    AVAIL_PREV,
+    EACH_F,
+    EACH_N,
+    HEAP,
+    HEAP_F,
+    HEAP_N,
+    IDLE_HEAD,
+    IDLE_NEXT,
+    IDLE_PREV,
+    IDLE_TAIL,
+    MINIMUM,
+    PULL_SHARE,
+    QUEUE_SHARE,
+    SIDE,
+    SIDES,
+    SLICE_PER_S,
+    STEP,
+    SUMS,
+    UP,
+)
+
+if TYPE_CHECKING:
+    from lukewarm.costs.machine import Reals, Whole
+
+F = TypeVar("F", bound=Callable[..., object])
 
 
-@njit(cache=False)
-def push(s: State, at: float, of: int) -> None:
-    k = s.i[HEAP]
-    s.i[HEAP] = k + 1
+class _Compiler(Protocol):
+    def __call__(self, function: F, /) -> F: ...
+
+
+compiled: _Compiler = njit(cache=True)  # typed, so that what it wraps keeps its signature
+
+
+@compiled
+def of(j: int, field: int) -> int:
+    """Where instance `j` keeps a real."""
+    return EACH_F + 8 * j + field
+
+
+@compiled
+def on(j: int, field: int) -> int:
+    """Where instance `j` keeps a whole number."""
+    return EACH_N + 8 * j + field
+
+
+@compiled
+def add(c: Reals, f: Reals, at: float, column: int, value: float) -> None:
+    """Add to a sum of the slice in which `at` lies."""
+    k = min(int(at * c[SLICE_PER_S]), SLICES - 1)
+    f[SUMS + k * COLUMNS + column] += value
+
+
+@compiled
+def push(f: Reals, n: Whole, at: float, j: int) -> None:
+    """A slot of instance `j` becomes free at `at`."""
+    times, owners = n[HEAP_F], n[HEAP_N]
+    k = n[HEAP]
+    n[HEAP] = k + 1
     while k > 0:
         parent = (k - 1) >> 1
-        if s.heap_at[parent] <= at:
+        if f[times + parent] <= at:
             break
-        s.heap_at[k] = s.heap_at[parent]
-        s.heap_of[k] = s.heap_of[parent]
+        f[times + k] = f[times + parent]
+        n[owners + k] = n[owners + parent]
         k = parent
-    s.heap_at[k] = at
-    s.heap_of[k] = of
+    f[times + k] = at
+    n[owners + k] = j
 
 
-@njit(cache=False)
-def pop(s: State) -> None:
-    n = s.i[HEAP] - 1
-    s.i[HEAP] = n
-    at = s.heap_at[n]
-    of = s.heap_of[n]
+@compiled
+def pop(f: Reals, n: Whole) -> None:
+    """Drop the earliest entry of the heap."""
+    times, owners = n[HEAP_F], n[HEAP_N]
+    size = n[HEAP] - 1
+    n[HEAP] = size
+    at, j = f[times + size], n[owners + size]
     k = 0
     while True:
         child = 2 * k + 1
-        if child >= n:
+        if child >= size:
             break
-        if child + 1 < n and s.heap_at[child + 1] < s.heap_at[child]:
+        if child + 1 < size and f[times + child + 1] < f[times + child]:
             child += 1
-        if s.heap_at[child] >= at:
+        if f[times + child] >= at:
             break
-        s.heap_at[k] = s.heap_at[child]
-        s.heap_of[k] = s.heap_of[child]
+        f[times + k] = f[times + child]
+        n[owners + k] = n[owners + child]
         k = child
-    s.heap_at[k] = at
-    s.heap_of[k] = of
+    f[times + k] = at
+    n[owners + k] = j
 
 
-@njit(cache=False)
+@compiled
 def bin_of(seconds: float) -> int:
+    """The bin of a duration: logarithmic, 1 % wide."""
     if seconds <= BIN_LOW_S:
         return 0
-    k = int(math.log(seconds / BIN_LOW_S) * BIN_PER_LOG) + 1
-    return min(k, BINS - 1)
+    return min(int(math.log(seconds / BIN_LOW_S) * BIN_PER_LOG) + 1, BINS - 1)
 
 
-@njit(cache=False)
-def slice_of(c: Config, at: float) -> int:
-    return min(int(at / c.slice_s), SLICES - 1)
-
-
-@njit(cache=False)
-def step(c: Config, side: int, seconds: float) -> float:
-    if seconds <= 0.0:
-        return 0.0
-    if c.up[side] > 0:
-        seconds = max(seconds, math.ceil(seconds / c.step_s - 1e-9) * c.step_s)
-    return max(seconds, c.minimum_s[side])
-
-
-@njit(cache=False)
-def bill(c: Config, s: State, at: float, setup_s: float, active_s: float, idle_s: float, down_s: float) -> None:  # noqa: PLR0913
-    """Add the billed seconds, low and high, of one life, one invocation or one busy period."""
-    queue_s = setup_s * c.queue_share
-    pull_s = setup_s * c.pull_share
-    rest_s = setup_s - queue_s - pull_s
-    k = slice_of(c, at)
+@compiled
+def bill(c: Reals, f: Reals, at: float, start_s: float, active_s: float, rest: tuple[float, float]) -> None:
+    """Add the billed seconds, low and high, of a life, an invocation or a busy period; `rest` is (idle, teardown)."""
+    queue_s = start_s * c[QUEUE_SHARE]
+    pull_s = start_s * c[PULL_SHARE]
+    setup_s = start_s - queue_s - pull_s
     for side in range(2):
-        g = c.flags[side]
-        seconds = g[0] * queue_s + g[1] * pull_s + g[2] * rest_s + g[3] * active_s + g[4] * idle_s + g[5] * down_s
-        s.sums[k, LOW + side] += step(c, side, seconds)
+        g = SIDES + side * SIDE
+        seconds = c[g] * queue_s + c[g + 1] * pull_s + c[g + 2] * setup_s + c[g + 3] * active_s
+        seconds += c[g + 4] * rest[0] + c[g + 5] * rest[1]
+        if seconds <= 0.0:
+            continue
+        if c[g + UP] > 0:
+            seconds = max(seconds, math.ceil(seconds / c[STEP] - 1e-9) * c[STEP])
+        add(c, f, at, LOW + side, max(seconds, c[g + MINIMUM]))
 
 
-@njit(cache=False)
-def idle_remove(s: State, j: int) -> None:
-    before, after = s.idle_prev[j], s.idle_next[j]
+@compiled
+def idle_append(n: Whole, j: int) -> None:
+    """Put instance `j` at the end of the idle list: the others became idle before it."""
+    tail = n[IDLE_TAIL]
+    n[on(j, IDLE_PREV)] = tail
+    n[on(j, IDLE_NEXT)] = -1
+    if tail >= 0:
+        n[on(tail, IDLE_NEXT)] = j
+    else:
+        n[IDLE_HEAD] = j
+    n[IDLE_TAIL] = j
+
+
+@compiled
+def idle_remove(n: Whole, j: int) -> None:
+    before, after = n[on(j, IDLE_PREV)], n[on(j, IDLE_NEXT)]
     if before >= 0:
-        s.idle_next[before] = after
+        n[on(before, IDLE_NEXT)] = after
     else:
-        s.i[IDLE_HEAD] = after
+        n[IDLE_HEAD] = after
     if after >= 0:
-        s.idle_prev[after] = before
+        n[on(after, IDLE_PREV)] = before
     else:
-        s.i[IDLE_TAIL] = before
+        n[IDLE_TAIL] = before
 
 
-@njit(cache=False)
-def avail_remove(s: State, j: int) -> None:
-    before, after = s.avail_prev[j], s.avail_next[j]
+@compiled
+def avail_push(n: Whole, j: int) -> None:
+    """Put instance `j` in front of those with a free slot: the last used serves next, so that others can go down."""
+    head = n[AVAIL_HEAD]
+    n[on(j, AVAIL_PREV)] = -1
+    n[on(j, AVAIL_NEXT)] = head
+    if head >= 0:
+        n[on(head, AVAIL_PREV)] = j
+    n[AVAIL_HEAD] = j
+
+
+@compiled
+def avail_remove(n: Whole, j: int) -> None:
+    before, after = n[on(j, AVAIL_PREV)], n[on(j, AVAIL_NEXT)]
     if before >= 0:
-        s.avail_next[before] = after
+        n[on(before, AVAIL_NEXT)] = after
     else:
-        s.i[AVAIL_HEAD] = after
+        n[AVAIL_HEAD] = after
     if after >= 0:
-        s.avail_prev[after] = before
+        n[on(after, AVAIL_PREV)] = before

@@ -1,103 +1,59 @@
-"""What the simulator's kernel works on: one setting, one state of fixed size, and the names of their columns."""
+"""What the simulator's kernel works on: one setting and one state, each a flat array with named places.
+
+Flat, because numba counts references to every array it takes out of a tuple: with two arrays as plain arguments the
+same loop runs several times faster. Sizes depend on the largest scale, never on how many requests are simulated.
+"""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lukewarm.costs.columns import BINS, COLUMNS, SLICES
 
-Array = Any  # numba reads the arrays' types at compile time
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-# integers of the state
+    Reals = NDArray[np.float64]
+    Whole = NDArray[np.int64]
+
+# places in the setting `c`
+WINDOW, SLOTS, MAXIMUM, PINNED, REJECT, BATCH, BATCH_WAIT, BATCH_MARGINAL = range(8)
+QUEUE_SHARE, PULL_SHARE, TEARDOWN, HIT_TAU, STEP, PER_REQUEST, SLICE_PER_S, HORIZON = range(8, 16)
+SIDES = 16  # two times (six flags, rounds up, minimum)
+SIDE = 8
+UP, MINIMUM = 6, 7
+HOURS = SIDES + 2 * SIDE  # instances kept, by hour of the week
+SETTING = HOURS + 168
+
+# places in the whole numbers `n`
 HEAP, ALIVE, IDLE_HEAD, IDLE_TAIL, FREE_TOP, AVAIL_HEAD, CURRENT, CURRENT_ROOM = range(8)
-OPEN_ROOM, OPEN_N, FLOOR, NEXT_D, BUSY, PEAK = range(8, 14)
-# floats of the state
+OPEN_OF, OPEN_N, FLOOR, NEXT_D, BUSY_ALL, PEAK, HEAP_N, HEAP_F, OPEN_F = range(8, 17)
+WAIT_BINS = 32
+LATENCY_BINS = WAIT_BINS + BINS
+EACH_N = LATENCY_BINS + BINS  # then 8 places per instance
+BUSY, IDLE_NEXT, IDLE_PREV, AVAIL_NEXT, AVAIL_PREV, FREE = range(6)
+
+# places in the reals `f`
 OPEN_BEGIN, OPEN_SERVICE, BOUNDARY, FLOOR_AT, FLOOR_S, LAST_DOWN, WAIT_MAX = range(7)
+SUMS = 8
+EACH_F = SUMS + SLICES * COLUMNS  # then 8 places per instance
+READY, IDLE_AT, ACTIVE_AT, LIFE_ACTIVE, LIFE_IDLE, LIFE_SETUP = range(6)
 
 
-class Config(NamedTuple):
-    """One setting. Sides of the billing rule come as arrays of two: low and high."""
-
-    window_s: float
-    slots: int
-    maximum: int
-    pinned: bool
-    reject: bool
-    batch: int
-    batch_wait_s: float
-    batch_marginal: float
-    queue_share: float
-    pull_share: float
-    teardown_s: float
-    hit_tau_s: float
-    flags: Array  # (2, 6)
-    up: Array  # (2,)
-    minimum_s: Array  # (2,)
-    step_s: float
-    per_request: bool
-    hours: Array  # (168,) instances kept warm, by hour of the week
-    slice_s: float
-    horizon_s: float
-
-
-class State(NamedTuple):
-    """All that lives between two chunks of arrivals; sizes depend on the maximum scale, never on the requests."""
-
-    i: Array
-    f: Array
-    heap_at: Array
-    heap_of: Array
-    ready: Array
-    busy: Array
-    idle_at: Array
-    active_at: Array
-    life_active: Array
-    life_idle: Array
-    life_setup: Array
-    idle_next: Array
-    idle_prev: Array
-    avail_next: Array
-    avail_prev: Array
-    free: Array
-    open_at: Array
-    sums: Array
-    wait_bins: Array
-    latency_bins: Array
-
-
-class Starts(NamedTuple):
-    """Cold-start durations for this chunk: drawn from `hit` with probability exp(-gap/tau), else from `miss`."""
-
-    miss: Array
-    hit: Array
-    chance: Array
-
-
-def new_state(c: Config) -> State:
-    """An empty service with room for `c.maximum` instances."""
-    k, slots = c.maximum, c.maximum * c.slots
-    i = np.zeros(16, np.int64)
-    i[[IDLE_HEAD, IDLE_TAIL, AVAIL_HEAD, CURRENT]] = -1
-    i[FREE_TOP] = k
-    f = np.zeros(8)
-    f[BOUNDARY] = 0.0 if c.hours.any() else np.inf
+def new_state(c: Reals) -> tuple[Reals, Whole]:
+    """An empty service (reals, whole numbers) with room for the setting's largest scale."""
+    most = int(c[MAXIMUM])
+    slots = most * int(c[SLOTS])
+    f = np.zeros(EACH_F + 8 * most + slots + 1 + int(c[BATCH]))
+    n = np.zeros(EACH_N + 8 * most + slots + 1, dtype=np.int64)
+    n[[IDLE_HEAD, IDLE_TAIL, AVAIL_HEAD, CURRENT]] = -1
+    n[HEAP_N] = EACH_N + 8 * most
+    n[HEAP_F] = EACH_F + 8 * most
+    n[OPEN_F] = n[HEAP_F] + slots + 1
+    n[FREE_TOP] = most
+    n[EACH_N + FREE : EACH_N + 8 * most : 8] = np.arange(most - 1, -1, -1)
+    f[BOUNDARY] = 0.0 if c[HOURS:].any() else np.inf
     f[LAST_DOWN] = -np.inf
-    reals = [np.zeros(k) for _ in range(6)]
-    links = [np.full(k, -1, np.int64) for _ in range(4)]
-    return State(
-        i,
-        f,
-        np.empty(slots + 1),
-        np.empty(slots + 1, np.int64),
-        reals[0],
-        np.zeros(k, np.int64),
-        *reals[1:],
-        *links,
-        np.arange(k - 1, -1, -1, dtype=np.int64),
-        np.empty(max(c.batch, 1)),
-        np.zeros((SLICES, COLUMNS)),
-        np.zeros(BINS, np.int64),
-        np.zeros(BINS, np.int64),
-    )
+    return f, n

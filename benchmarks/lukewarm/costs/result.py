@@ -120,7 +120,7 @@ def ratio(top: Any, bottom: Any) -> Estimate:
 
 
 def _quantile(bins: NDArray[np.int64], quantile: float) -> float:
-    """A quantile from the logarithmic histogram, within 1 % of the value; 0 where it falls on requests that never waited."""
+    """A quantile from the logarithmic histogram, within 1 %; 0 where it falls on requests that did not wait."""
     total = int(bins.sum())
     if total == 0:
         return math.nan

@@ -16,7 +16,7 @@ from lukewarm.predictors.errors import MissingExtra, PriceError
 if TYPE_CHECKING:
     import numpy as np
 
-    from lukewarm.costs.machine import Config, Starts
+    from lukewarm.costs.machine import Reals, Whole
 
 
 @dataclass(frozen=True)
@@ -63,23 +63,17 @@ def simulate(arrivals: Arrivals, service: Service, rule: Rule, *, horizon_s: flo
     except ImportError as error:
         raise MissingExtra("numba", "costs") from error
     rng = np.random.default_rng(seed)
-    config = _config(service, rule, horizon_s)
-    state = machine.new_state(config)
+    setting = _setting(service, rule, horizon_s)
+    reals, whole = machine.new_state(setting)
     starts = _starts(rng, service.cold, 1024)
     for times in arrivals.chunks(rng, horizon_s):
         starts = _starts(rng, service.cold, times.size + 1024)
-        kernel.run_chunk(config, state, times, service.exec.draw(rng, times.size), starts)
-    kernel.finish(config, state, starts)
-    if service.policy.max_instances is None and state.i[machine.PEAK] >= config.maximum:
-        raise PriceError(f"{config.maximum} instances at once are not enough for this load: give --max-instances")
-    return Result(
-        sums=state.sums,
-        wait_bins=state.wait_bins,
-        latency_bins=state.latency_bins,
-        horizon_s=horizon_s,
-        floor_s=float(state.f[machine.FLOOR_S]),
-        wait_max_s=float(state.f[machine.WAIT_MAX]),
-    )
+        jobs = np.vstack([times, service.exec.draw(rng, times.size)])
+        kernel.run_chunk(setting, reals, whole, jobs, starts)
+    kernel.finish(setting, reals, whole, starts)
+    if service.policy.max_instances is None and whole[machine.PEAK] >= service.policy.maximum:
+        raise PriceError(f"{service.policy.maximum} instances at once are too few for this load: set max_instances")
+    return _result(reals, whole, horizon_s)
 
 
 def check_load(rate: float, service: Service) -> None:
@@ -95,41 +89,56 @@ def check_load(rate: float, service: Service) -> None:
         )
 
 
-def _config(service: Service, rule: Rule, horizon_s: float) -> Config:
+def _setting(service: Service, rule: Rule, horizon_s: float) -> Reals:
+    """The policy and the billing rule as the kernel's numbers."""
     import numpy as np
 
-    from lukewarm.costs import machine
+    from lukewarm.costs import columns, machine
 
-    policy = service.policy
-    sides = (rule.low, rule.high)
-    return machine.Config(
-        window_s=float(policy.window_s),
-        slots=policy.concurrency,
-        maximum=policy.maximum,
-        pinned=policy.routing == "bound",
-        reject=policy.reject,
-        batch=policy.batch,
-        batch_wait_s=float(policy.batch_wait_s),
-        batch_marginal=float(policy.batch_marginal),
-        queue_share=float(service.cold.queue_share),
-        pull_share=float(service.cold.pull_share),
-        teardown_s=float(service.teardown_s),
-        hit_tau_s=float(service.cold.hit_tau_s),
-        flags=np.array([s.flags for s in sides], dtype=np.float64),
-        up=np.array([s.round_up for s in sides], dtype=np.float64),
-        minimum_s=np.array([s.minimum_s for s in sides], dtype=np.float64),
-        step_s=float(rule.granularity_s),
-        per_request=rule.per_request,
-        hours=np.array(policy.hours(), dtype=np.int64),
-        slice_s=horizon_s / machine.SLICES,
-        horizon_s=float(horizon_s),
-    )
+    policy, cold = service.policy, service.cold
+    c = np.zeros(machine.SETTING)
+    c[machine.WINDOW] = policy.window_s
+    c[machine.SLOTS] = policy.concurrency
+    c[machine.MAXIMUM] = policy.maximum
+    c[machine.PINNED] = policy.routing == "bound"
+    c[machine.REJECT] = policy.reject
+    c[machine.BATCH] = policy.batch
+    c[machine.BATCH_WAIT] = policy.batch_wait_s
+    c[machine.BATCH_MARGINAL] = policy.batch_marginal
+    c[machine.QUEUE_SHARE] = cold.queue_share
+    c[machine.PULL_SHARE] = cold.pull_share
+    c[machine.TEARDOWN] = service.teardown_s
+    c[machine.HIT_TAU] = cold.hit_tau_s if cold.hit is not None else 0.0
+    c[machine.STEP] = rule.granularity_s
+    c[machine.PER_REQUEST] = rule.per_request
+    c[machine.SLICE_PER_S] = columns.SLICES / horizon_s
+    c[machine.HORIZON] = horizon_s
+    for number, side in enumerate((rule.low, rule.high)):
+        start = machine.SIDES + number * machine.SIDE
+        c[start : start + machine.SIDE] = [*side.flags, side.round_up, side.minimum_s]
+    c[machine.HOURS :] = policy.hours()
+    return c
 
 
-def _starts(rng: np.random.Generator, cold: Cold, count: int) -> Starts:
-    from lukewarm.costs import machine
+def _starts(rng: np.random.Generator, cold: Cold, count: int) -> Reals:
+    """Three rows: the start on a miss, on a hit, and the chance that decides between them."""
+    import numpy as np
 
     miss = cold.length.draw(rng, count)
     if cold.hit is None or cold.hit_tau_s <= 0:
-        return machine.Starts(miss, miss, miss)
-    return machine.Starts(miss, cold.hit.draw(rng, count), rng.random(count))
+        return np.vstack([miss, miss, miss])
+    return np.vstack([miss, cold.hit.draw(rng, count), rng.random(count)])
+
+
+def _result(reals: Reals, whole: Whole, horizon_s: float) -> Result:
+    from lukewarm.costs import columns, machine
+
+    sums = reals[machine.SUMS : machine.EACH_F].reshape(columns.SLICES, columns.COLUMNS)
+    return Result(
+        sums=sums.copy(),
+        wait_bins=whole[machine.WAIT_BINS : machine.LATENCY_BINS].copy(),
+        latency_bins=whole[machine.LATENCY_BINS : machine.EACH_N].copy(),
+        horizon_s=horizon_s,
+        floor_s=float(reals[machine.FLOOR_S]),
+        wait_max_s=float(reals[machine.WAIT_MAX]),
+    )
