@@ -11,7 +11,7 @@ import traceback
 
 import click
 
-from lukewarm.predictors.errors import LukewarmError, StorageError, did_you_mean
+from lukewarm.predictors.errors import LukewarmError, MissingExtra, StorageError, did_you_mean
 
 VERBS = {
     "init": "Write a commented lukewarm.yaml.",
@@ -26,6 +26,15 @@ VERBS = {
     "doctor": "Check this machine: packages, devices, credentials, bundles.",
     "schema": "Print the JSON Schema of lukewarm.yaml.",
     "import": "Read an existing Cog, BentoML, Truss, Runpod or Potassium project.",
+}
+# verb -> the extra that brings its own packages
+EXTRAS = {
+    "convert": "convert",
+    "push": "push",
+    "bench": "bench",
+    "report": "bench",
+    "cost": "costs",
+    "doctor": "doctor",
 }
 # verb -> (module, attribute) where the names differ from the verb's
 _MODULES = {"import": ("lukewarm.cli.import_", "import_")}
@@ -88,6 +97,12 @@ def run(arguments: list[str] | None = None) -> int:
     except LukewarmError as error:
         _say(f"error: {error}")
         return error.exit_code
+    except ModuleNotFoundError as error:
+        verb = next((word for word in (arguments or sys.argv[1:]) if word in EXTRAS), None)
+        if verb is None or (error.name or "").split(".")[0] == "lukewarm":
+            raise
+        _say(f"error: {MissingExtra(f'lukewarm {verb} needs {error.name}, which', EXTRAS[verb])}")
+        return MissingExtra.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # the reader of a pipe is gone: nobody to tell
         return 141
