@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
-from lukewarm.adapters.base import HEADER, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support
+from lukewarm.adapters.base import DEFAULTS, HEADER, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support
 from lukewarm.adapters.capabilities import full
 from lukewarm.adapters.dockerfile import BASE_IMAGE_HELP, container, dockerfile
 from lukewarm.adapters.render import python_source
@@ -96,10 +97,10 @@ class Banana(Adapter):
     extra = "banana"
     needs_asgi = False
     providers = ("banana",)
-    options: Mapping[str, str] = {"base_image": BASE_IMAGE_HELP}
+    options: ClassVar[Mapping[str, str]] = {"base_image": BASE_IMAGE_HELP}
     wire = PotassiumWire()
 
-    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = PlanOptions()) -> ArtifactPlan:
+    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:
         image = container(self, spec, ["python", "-u", "app.py"], port=8000)
         values = {"SOURCES": options.sources, "ROOT": options.root, "NAME": spec.name}
         files = {"app.py": python_source(APP, values)}

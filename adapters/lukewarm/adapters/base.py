@@ -1,4 +1,4 @@
-"""What an adapter is: a pure plan of one platform's artifact, the real local server, and the platform's request shapes."""
+"""What an adapter is: a pure plan of one platform's artifact, its real local server, and its request shapes."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ class PlanOptions:
     root: str = "."  # where Engine.open finds bundle and spec, relative to the entry file
     sources: str = "."  # the folder that holds the package `lukewarm`, relative to the entry file
     in_place: bool = False  # write the entry files only: bundle and sources are where `root` and `sources` say
+
+
+DEFAULTS = PlanOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +90,7 @@ class Process:
 
 @dataclass(frozen=True, kw_only=True)
 class LocalServer:
-    """How to run an artifact in the platform's own server on this machine. Processes start in order, stop in reverse."""
+    """How to run an artifact in the platform's own server here. Processes start in order and stop in reverse."""
 
     processes: tuple[Process, ...]
     host: str
@@ -120,7 +123,7 @@ class Adapter(abc.ABC):
     wire: ClassVar[Wire] = AsgiWire()
 
     @abc.abstractmethod
-    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = PlanOptions()) -> ArtifactPlan:
+    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:
         """What the artifact consists of. Pure: reads no clock, no disk, no network. Raises SpecError."""
 
     @abc.abstractmethod

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lukewarm.adapters.base import (
+    DEFAULTS,
     HEADER,
     OVERRIDES,
     SPEC_FILE,
@@ -58,9 +59,9 @@ class Bento(Adapter):
     overrides = "bentofile.yaml"
     extra = "bento"
     providers = ("bentocloud",)
-    options: Mapping[str, str] = {"service": "keyword arguments laid over those of `@bentoml.service`"}
+    options: ClassVar[Mapping[str, str]] = {"service": "keyword arguments laid over those of `@bentoml.service`"}
 
-    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = PlanOptions()) -> ArtifactPlan:
+    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:
         settings = self.settings(spec)
         service = merge(_service(spec), settings.get("service", {}))
         values = {

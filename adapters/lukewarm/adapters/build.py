@@ -77,7 +77,7 @@ class Artifact:
 
 
 def build(target: str, spec: ModelSpec, spec_root: Path, bundle_dir: Path, out: Path) -> Artifact:
-    """Plan one target's artifact and write it to `out`. Raises SpecError, BundleError, StorageError, UnsupportedError."""
+    """Plan one target's artifact and write it. Raises SpecError, BundleError, StorageError, UnsupportedError."""
     adapter: Adapter = TARGETS.load(target)
     bundle = Bundle.open(bundle_dir)
     _check_matches(spec, bundle)

@@ -1,4 +1,4 @@
-"""What each target carries of our contract, and the platform's reason where it does not; docs/targets.md is made of it."""
+"""What each target carries of our contract, and the platform's reason where it does not: makes docs/targets.md."""
 
 from __future__ import annotations
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lukewarm.adapters.base import (
+    DEFAULTS,
     HEADER,
     OVERRIDES,
     Adapter,
@@ -148,10 +149,12 @@ class Cog(Adapter):
     extra = "cog"
     needs_asgi = False
     providers = ("replicate",)
-    options: Mapping[str, str] = {"compat": "true: `predict:` instead of `run:` in cog.yaml, for Cog before 0.20"}
+    options: ClassVar[Mapping[str, str]] = {
+        "compat": "true: `predict:` instead of `run:` in cog.yaml, for Cog before 0.20"
+    }
     wire = CogWire()
 
-    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = PlanOptions()) -> ArtifactPlan:
+    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:
         settings = self.settings(spec)
         compat = settings.get("compat", False)
         if not isinstance(compat, bool):
@@ -178,7 +181,7 @@ class Cog(Adapter):
 
 
 def run_source(task: Task, inputs: list[InputField], options: PlanOptions) -> str:
-    """run.py: the head, then `run` with the task's inputs spelled out, because `cog build` reads them without running."""
+    """run.py: the head, then `run` with the inputs spelled out, because `cog build` reads them without running it."""
     body = STREAM if task in STREAMING_TASKS else WHOLE
     lines = ",\n        ".join(field.source for field in inputs) + ","
     request = '{**request, "data": data.read_bytes()}' if any(f.name == "data" for f in inputs) else "request"

@@ -1,4 +1,4 @@
-"""The Dockerfile of an artifact: one layer for packages, one for weights, one for sources, in the order in which they change."""
+"""The Dockerfile of an artifact: packages, weights and sources are layers of their own, rarest change first."""
 
 from __future__ import annotations
 

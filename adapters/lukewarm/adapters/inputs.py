@@ -1,4 +1,4 @@
-"""A task's request as typed inputs of a function and as JSON Schema, for platforms that want the types in their own file."""
+"""A task's request as typed parameters and as JSON Schema, for platforms that want the types in their own files."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ DESCRIPTIONS = {
     "data": "An image (PNG, JPEG) or a sound (WAV).",
     "inputs": "Keyword arguments of the model.",
 }
+
+
+# msgspec's name, Cog's, JSON Schema's
+BOUNDS = (
+    ("ge", "ge", "minimum"),
+    ("le", "le", "maximum"),
+    ("min_length", "min_length", "minLength"),
+    ("max_length", "max_length", "maxLength"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +73,7 @@ def _field(field: inspect.Field, order: int) -> InputField:
     keywords: dict[str, Any] = {} if field.required else {"default": field.default}
     keywords["description"] = DESCRIPTIONS.get(field.name, field.name)
     # Cog knows closed bounds only; open ones and those of list items are checked by our own request types
-    for ours, cogs, json_name in (("ge", "ge", "minimum"), ("le", "le", "maximum"),
-                                  ("min_length", "min_length", "minLength"), ("max_length", "max_length", "maxLength")):  # fmt: skip
+    for ours, cogs, json_name in BOUNDS:
         value = getattr(kind, ours, None)
         if value is not None and annotation in ("int", "float", "str"):
             keywords[cogs] = value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -12,9 +13,12 @@ from types import TracebackType
 from typing import Any
 
 from lukewarm.adapters import processes
-from lukewarm.adapters.base import Adapter, LocalServer
-from lukewarm.adapters.wire import Answer, Call, Reply
+from lukewarm.adapters.base import BUNDLE_DIR, SPEC_FILE, Adapter, LocalServer, Process, runtime_spec
+from lukewarm.adapters.processes import free_port
+from lukewarm.adapters.wire import Answer, AsgiWire, Call, Reply
+from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import ServerError
+from lukewarm.predictors.spec import ModelSpec
 
 LOOPBACK = "127.0.0.1"
 RETRY_S = 0.05
@@ -48,7 +52,12 @@ class Running:
 
     def stream(self, payload: dict[str, Any], timeout_s: float = 300.0) -> Iterator[str]:
         """The pieces of a streamed answer as they come. Raises ServerError where the platform cannot stream."""
-        call = self.server.wire.stream(json.dumps(payload).encode())
+        body = json.dumps(payload).encode()
+        polled = self.server.wire.poll(body, lambda call: self.send(call, timeout_s))
+        if polled is not None:
+            yield from polled
+            return
+        call = self.server.wire.stream(body)
         if call is None:
             raise ServerError(f"{self.name} cannot stream; see docs/targets.md")
         yield from self.server.wire.pieces(self._lines(call, timeout_s))
@@ -117,7 +126,7 @@ def start(
     log: Path | None = None,
 ) -> Running:  # fmt: skip
     """Start the artifact's local server and wait until it is ready. Raises ServerError with its last log lines."""
-    port = port or processes.free_port(host)
+    port = port or free_port(host)
     return start_server(adapter.local(artifact.resolve(), host, port), adapter.name, timeout_s=timeout_s, log=log)
 
 
@@ -129,7 +138,9 @@ def start_server(server: LocalServer, name: str, *, timeout_s: float | None = No
     running = Running(server, name, log)
     try:
         with log.open("ab") as stream:
-            for process in server.processes:
+            for number, process in enumerate(server.processes):
+                if number == 1:  # the first one listens, the others call it
+                    _wait_listening(running, timeout_s or server.start_timeout_s)
                 running._children.append(processes.start(process, stream))
         _wait_ready(running, timeout_s or server.start_timeout_s)
     except BaseException:
@@ -161,6 +172,32 @@ def _wait_ready(running: Running, timeout_s: float) -> None:
     raise ServerError(f"{running.name} was not ready after {timeout_s:g} s ({last})\n{_log(running)}")
 
 
+def _wait_listening(running: Running, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while processes.port_refused(running.server.host, running.server.port):
+        if time.monotonic() > deadline or running._children[0].popen.poll() is not None:
+            raise ServerError(f"{running.name}: what the server talks to did not start\n{_log(running)}")
+        time.sleep(RETRY_S)
+
+
 def _log(running: Running) -> str:
     lines = running.last_log()
     return f"last lines of {running.log}:\n{lines}" if lines else f"its log is empty: {running.log}"
+
+
+def bundle_server(spec: ModelSpec, spec_root: Path, bundle: Path, folder: Path, host: str, port: int) -> LocalServer:
+    """Our own ASGI server on a bundle, under the spec's limits; `folder` gets the spec and a link, no copy."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SPEC_FILE).write_bytes(runtime_spec(spec))
+    link = folder / BUNDLE_DIR
+    link.unlink(missing_ok=True)
+    link.symlink_to(Bundle.open(bundle).root.resolve())
+    argv = (sys.executable, "-m", "lukewarm.serving", str(folder), "--host", host, "--port", str(port))
+    # the user's own predictor is a module beside the spec
+    process = Process(argv=argv, cwd=folder, env={"PYTHONPATH": str(spec_root)})
+    return LocalServer(processes=(process,), host=host, port=port, wire=AsgiWire())
+
+
+def pretty(body: dict[str, Any]) -> str:
+    """A body as indented JSON."""
+    return json.dumps(body, indent=2, ensure_ascii=False)

@@ -5,9 +5,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from lukewarm.adapters.base import OVERRIDES, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support
+from lukewarm.adapters.base import (
+    DEFAULTS,
+    OVERRIDES,
+    Adapter,
+    ArtifactPlan,
+    LocalServer,
+    PlanOptions,
+    Process,
+    Support,
+)
 from lukewarm.adapters.capabilities import full
 from lukewarm.adapters.render import merge, python_source
 from lukewarm.predictors.bundle import Bundle
@@ -81,13 +90,13 @@ class Modal(Adapter):
     overrides = "the keyword arguments of `@app.cls`"
     extra = "modal"
     providers = ("modal",)
-    options: Mapping[str, str] = {
+    options: ClassVar[Mapping[str, str]] = {
         "gpu_snapshot": "true: load onto the GPU inside the snapshot (alpha at Modal)",
         "secret": "name of the Modal secret that holds `secrets`; default the model's name",
         "volumes": "mapping of mount path to volume name",
     }
 
-    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = PlanOptions()) -> ArtifactPlan:
+    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:
         settings = self.settings(spec)
         secret = _text(settings.get("secret", spec.name), "targets.modal.secret")
         values = {

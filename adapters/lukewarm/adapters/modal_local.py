@@ -1,4 +1,4 @@
-"""Runs a Modal app's class on this machine: the SDK's own enter hooks by `.local()`, then its ASGI app under uvicorn."""
+"""Runs a Modal app's class on this machine: the SDK's enter hooks by `.local()`, then its ASGI app under uvicorn."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from typing import Any
 def load_app(file: Path) -> Any:
     """Import a generated modal_app.py by its path."""
     spec = importlib.util.spec_from_file_location("modal_app", file)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules["modal_app"] = module
     spec.loader.exec_module(module)

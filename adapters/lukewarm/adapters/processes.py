@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from lukewarm.adapters.base import Process
 from lukewarm.predictors.errors import MissingExtra, ServerError
@@ -123,13 +124,11 @@ def _alive(child: Child) -> list[psutil.Process]:
 
 def _kill(process: psutil.Process) -> None:
     ps = _psutil()
-    try:
+    with contextlib.suppress(ps.NoSuchProcess):  # ended meanwhile
         process.kill()
-    except ps.NoSuchProcess:
-        pass  # ended meanwhile
 
 
-def _psutil():  # type: ignore[no-untyped-def]
+def _psutil() -> Any:
     try:
         import psutil
     except ModuleNotFoundError as error:

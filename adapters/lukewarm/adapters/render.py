@@ -16,7 +16,8 @@ from lukewarm.predictors.errors import SpecError
 
 PLACEHOLDER = re.compile(r"\A[A-Z][A-Z0-9_]*_\Z")  # NAME_ in a template stands for one literal
 IMAGE = re.compile(
-    r"\A[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9._-]+)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?\Z"
+    r"\A[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9._-]+)*"
+    r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?\Z"
 )
 
 
@@ -27,7 +28,7 @@ class Raw(str):
 
 
 def plain_data(value: Any, where: str) -> Any:
-    """A copy of `value` if it is what JSON can hold (finite numbers, valid Unicode). Raises SpecError with the place."""
+    """A copy of `value` if JSON can hold it (finite numbers, valid Unicode). Raises SpecError with the place."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):

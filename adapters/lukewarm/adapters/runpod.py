@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import ClassVar
 
-from lukewarm.adapters.base import HEADER, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support
+from lukewarm.adapters.base import DEFAULTS, HEADER, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support
 from lukewarm.adapters.capabilities import full
 from lukewarm.adapters.dockerfile import BASE_IMAGE_HELP, container, dockerfile
 from lukewarm.adapters.examples import example_request
 from lukewarm.adapters.render import json_source, python_source
-from lukewarm.adapters.wire import JSON, Answer, Call, Reply, Wire, embedded_error, envelope, json_answer
+from lukewarm.adapters.wire import (
+    JSON,
+    Answer,
+    Call,
+    Reply,
+    Send,
+    StreamError,
+    Wire,
+    embedded_error,
+    envelope,
+    json_answer,
+    streamed,
+)  # fmt: skip
 from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import SpecError
 from lukewarm.predictors.spec import ModelSpec
@@ -53,6 +67,7 @@ if __name__ == "__main__":
 '''
 FAKE = "lukewarm.adapters.fakes.runpod_queue"
 ENDPOINT = "lukewarm"  # the endpoint's id at the fake queue
+POLL_S = 0.1
 POD = "pod1"
 # the SDK's checks before its first job need 4 GB, a GPU, and a connection to a public address
 LOCAL_ENV = {"RUNPOD_SKIP_AUTO_SYSTEM_CHECKS": "true", "RUNPOD_SKIP_GPU_CHECK": "true", "RUNPOD_AI_API_KEY": "fake-key",
@@ -84,6 +99,24 @@ class RunpodWire(Wire):
             return Answer(status=status, body=error, http_status=reply.status)
         return plain
 
+    def poll(self, payload: bytes, send: Send) -> Iterator[str]:
+        """`POST /run`, then `GET /stream/<job>` until the job has ended."""
+        call = self.predict(streamed(payload))
+        job = json_answer(send(Call(method="POST", path=f"/v2/{ENDPOINT}/run", body=call.body, headers=JSON))).body
+        while True:
+            news = json_answer(send(Call(method="GET", path=f"/v2/{ENDPOINT}/stream/{job.get('id')}"))).body
+            for piece in news.get("stream", []):
+                if "error" in piece:
+                    raise StreamError(embedded_error(str(piece["error"]))[1])
+                if "delta" in piece.get("output", {}):
+                    yield str(piece["output"]["delta"])
+            if news.get("status") not in ("IN_QUEUE", "IN_PROGRESS"):
+                break
+            time.sleep(POLL_S)
+        ended = json_answer(send(Call(method="GET", path=f"/v2/{ENDPOINT}/status/{job.get('id')}"))).body
+        if "error" in ended:
+            raise StreamError(embedded_error(str(ended["error"]))[1])
+
 
 class Runpod(Adapter):
     name = "runpod"
@@ -94,13 +127,13 @@ class Runpod(Adapter):
     extra = "runpod"
     needs_asgi = False
     providers = ("runpod",)
-    options: Mapping[str, str] = {
+    options: ClassVar[Mapping[str, str]] = {
         "base_image": BASE_IMAGE_HELP,
         "refresh_worker": "true: a fresh worker after every job",
     }
     wire = RunpodWire()
 
-    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = PlanOptions()) -> ArtifactPlan:
+    def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:
         refresh = self.settings(spec).get("refresh_worker", False)
         if not isinstance(refresh, bool):
             raise SpecError(f"true or false, not {refresh!r}", "targets.runpod.refresh_worker")

@@ -15,5 +15,7 @@ TARGETS = Registry(
         Row("modal", f"{_A}.modal", "adapter", "modal"),
         Row("runpod", f"{_A}.runpod", "adapter", "runpod"),
         Row("banana", f"{_A}.banana", "adapter", "banana"),
+        Row("lambda", f"{_A}.lambda_", "adapter", "lambda"),
+        Row("cloudrun", f"{_A}.cloudrun", "adapter", "serve"),
     ),
 )

@@ -46,6 +46,6 @@ def included_files(include: list[str], spec_root: Path) -> dict[str, Path]:
 def _files(root: Path) -> Iterator[Path]:
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
-        if path.is_file() and not any(part in _SKIP or part.startswith(".") for part in parts):
-            if path.suffix not in (".pyc", ".pyo"):
-                yield path
+        hidden = any(part in _SKIP or part.startswith(".") for part in parts)
+        if path.is_file() and not hidden and path.suffix not in (".pyc", ".pyo"):
+            yield path

@@ -1,9 +1,9 @@
-"""How a request of ours travels over one platform's HTTP surface, and how its answer comes back. Pure; sends nothing."""
+"""How a request of ours travels over a platform's HTTP surface, and what its answer means. Pure; sends nothing."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,6 +49,9 @@ class Answer:
         return str(error.get("code", "")) if isinstance(error, dict) else ""
 
 
+Send = Callable[[Call], Reply]
+
+
 class Wire:
     """The HTTP surface of one platform. Subclasses change only what differs."""
 
@@ -78,6 +81,10 @@ class Wire:
     def pieces(self, lines: Iterable[str]) -> Iterator[str]:
         """The texts in a stream's lines, as they come. Raises StreamError at an error event."""
         return iter(())
+
+    def poll(self, payload: bytes, send: Send) -> Iterator[str] | None:
+        """The texts of a stream that is fetched by several calls, or None where one call streams."""
+        return None
 
 
 class AsgiWire(Wire):
@@ -123,18 +130,16 @@ class StreamError(Exception):
 
 
 def json_answer(reply: Reply) -> Answer:
-    """The reply's JSON object as it stands; anything else is kept as text under `error`."""
+    """The reply's JSON object as it stands. What is an error, and not in our shape, stands under `error` as text."""
     try:
         value = json.loads(reply.body)
     except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        text = reply.body.decode("utf-8", "replace")[:2000]
-        value = {"error": {"code": "platform", "message": text, "path": "$", "allowed": ""}} \
-            if reply.status >= 400 else {"output": value if value is not None else text}  # fmt: skip
-    return Answer(
-        status=reply.status, body=value, http_status=reply.status, busy=reply.status in (409, 429, 503)
-    )  # fmt: skip
+        value = reply.body.decode("utf-8", "replace")
+    body = value if isinstance(value, dict) else {"output": value}
+    if reply.status >= 400 and not isinstance(body.get("error"), dict):
+        text = value if isinstance(value, str) else json.dumps(value)
+        body = {**body, "error": {"code": "platform", "message": text[:2000], "path": "$", "allowed": ""}}
+    return Answer(status=reply.status, body=body, http_status=reply.status, busy=reply.status in (409, 429, 503))
 
 
 def envelope(key: str, payload: bytes) -> bytes:

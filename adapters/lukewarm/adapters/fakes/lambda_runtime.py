@@ -1,4 +1,4 @@
-"""A FAKE of AWS Lambda's Runtime API (2018-06-01) on loopback, with an invocation route in front like AWS's own emulator.
+"""A FAKE of AWS Lambda's Runtime API (2018-06-01) on loopback, with an invocation route as AWS's emulator has.
 
 Invocations are answered one at a time, as one execution environment of Lambda does.
 """
@@ -45,7 +45,10 @@ def create_app() -> Starlette:
         request_id = str(uuid.uuid4())
         state.answers[request_id] = asyncio.get_running_loop().create_future()
         state.waiting.put_nowait((request_id, body))
-        answer, error_type = await state.answers.pop(request_id)
+        try:
+            answer, error_type = await state.answers[request_id]
+        finally:
+            del state.answers[request_id]
         headers = {"x-amzn-requestid": request_id} | ({"X-Amz-Function-Error": "Unhandled"} if error_type else {})
         return Response(answer, media_type="application/json", headers=headers)
 

@@ -1,6 +1,6 @@
 """A FAKE of Modal's control plane on loopback: enough of its gRPC for `modal deploy`; records every call.
 
-Point the SDK at it with MODAL_SERVER_URL, MODAL_TOKEN_ID and MODAL_TOKEN_SECRET. Written for modal 1.6's private protocol.
+Point the SDK at it with MODAL_SERVER_URL, MODAL_TOKEN_ID and MODAL_TOKEN_SECRET. Speaks modal 1.6's private protocol.
 """
 
 from __future__ import annotations

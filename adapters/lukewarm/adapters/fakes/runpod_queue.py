@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import time
 import uuid
@@ -42,6 +43,21 @@ class Queue:
         self.waiting.put_nowait(job)
         return job
 
+    def finish(self, job_id: str, result: dict[str, Any], worker: str) -> None:
+        """A worker's result, or its progress."""
+        job = self.jobs[job_id]
+        if result.get("status") == "IN_PROGRESS":
+            job["progress"] = result.get("output")
+            return
+        if job["status"] != "CANCELLED":
+            job.update({key: result[key] for key in ("output", "error") if key in result})
+            job["status"] = "FAILED" if "error" in result else "COMPLETED"
+        if result.get("stopPod"):
+            self.refreshed += 1
+            self.workers_seen.discard(worker)
+        job["done"] = time.time()
+        job["ended"].set()
+
     def count(self, status: str) -> int:
         return sum(job["status"] == status for job in self.jobs.values())
 
@@ -57,22 +73,24 @@ def view(job: dict[str, Any]) -> dict[str, Any]:
     return shown | {key: job[key] for key in ("output", "error") if key in job}
 
 
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
 def create_app() -> Starlette:
     """The fake, empty."""
     queue = Queue()
 
     async def run(request: Request) -> Response:
         try:
-            body = json.loads(await request.body())
+            body = json.loads(await request.body(), parse_constant=_no_constant)
             given = body["input"]
         except (ValueError, TypeError, KeyError, RecursionError):
             return JSONResponse({"error": "the body must be JSON with an `input`"}, 400)
         job = queue.add(given)
         if request.path_params["operation"] == "runsync":
-            try:
+            with contextlib.suppress(TimeoutError):  # the caller gets IN_QUEUE or IN_PROGRESS and asks again
                 await asyncio.wait_for(job["ended"].wait(), SYNC_S)
-            except TimeoutError:
-                pass  # the caller gets IN_QUEUE or IN_PROGRESS and asks again
         return JSONResponse(view(job))
 
     async def status(request: Request) -> Response:
@@ -136,18 +154,7 @@ def _worker_routes(queue: Queue) -> list[Route]:
         return JSONResponse(jobs if "batch" in request.url.path else jobs[0])
 
     async def done(request: Request) -> Response:
-        job, result = queue.jobs[request.path_params["job"]], json.loads(await request.body())
-        if result.get("status") == "IN_PROGRESS":
-            job["progress"] = result.get("output")
-            return JSONResponse({})
-        if job["status"] != "CANCELLED":
-            job.update({key: result[key] for key in ("output", "error") if key in result})
-            job["status"] = "FAILED" if "error" in result else "COMPLETED"
-        if result.get("stopPod"):
-            queue.refreshed += 1
-            queue.workers_seen.discard(request.path_params["worker"])
-        job["done"] = time.time()
-        job["ended"].set()
+        queue.finish(request.path_params["job"], json.loads(await request.body()), request.path_params["worker"])
         return JSONResponse({})
 
     async def piece(request: Request) -> Response:
