@@ -133,6 +133,22 @@ class Mixture:
         return drawn
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """Another distribution, every duration times a factor."""
+
+    part: Distribution
+    factor: float
+
+    @property
+    def moments(self) -> Moments:
+        own = self.part.moments
+        return Moments(own.mean * self.factor, own.second * self.factor**2)
+
+    def draw(self, rng: np.random.Generator, count: int) -> Reals:
+        return self.part.draw(rng, count) * self.factor
+
+
 def parse(text: str) -> Distribution:
     """A distribution from text: `2.5`, `exp:2.5`, `lognormal:2.5,0.8` (mean, cv), `file:PATH`, `0.7*6+0.3*exp:100`.
 

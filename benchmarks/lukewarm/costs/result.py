@@ -37,6 +37,7 @@ class Result:
     horizon_s: float
     floor_s: float
     wait_max_s: float
+    instances_peak: int
 
     def total(self, *columns: int) -> float:
         return float(sum(self.sums[:, c].sum() for c in columns))

@@ -123,9 +123,11 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     idle_products: tuple[Name, ...] = ()
     kind: Literal["scale", "always_on"] = "scale"
     scale_to_zero: bool = True
+    keeps_minimum: bool = True
     bundled: bool = True
     gpu: Literal[True, False, "only"] = True
     interruptible: str = ""
+    restricted: str = ""
     scope: Literal["instance", "request"] = "instance"
     billed: Billed
     granularity_s: Positive

@@ -63,7 +63,7 @@ def simulate(arrivals: Arrivals, service: Service, rule: Rule, *, horizon_s: flo
     except ImportError as error:
         raise MissingExtra("numba", "costs") from error
     rng = np.random.default_rng(seed)
-    setting = _setting(service, rule, horizon_s)
+    setting = _setting(service, rule, horizon_s, getattr(arrivals, "start_hour", 0))
     reals, whole = machine.new_state(setting)
     starts = _starts(rng, service.cold, 1024)
     for times in arrivals.chunks(rng, horizon_s):
@@ -89,7 +89,7 @@ def check_load(rate: float, service: Service) -> None:
         )
 
 
-def _setting(service: Service, rule: Rule, horizon_s: float) -> Reals:
+def _setting(service: Service, rule: Rule, horizon_s: float, start_hour: int) -> Reals:
     """The policy and the billing rule as the kernel's numbers."""
     import numpy as np
 
@@ -116,7 +116,7 @@ def _setting(service: Service, rule: Rule, horizon_s: float) -> Reals:
     for number, side in enumerate((rule.low, rule.high)):
         start = machine.SIDES + number * machine.SIDE
         c[start : start + machine.SIDE] = [*side.flags, side.round_up, side.minimum_s]
-    c[machine.HOURS :] = policy.hours()
+    c[machine.HOURS :] = np.roll(policy.hours(), -start_hour)
     return c
 
 
@@ -141,4 +141,5 @@ def _result(reals: Reals, whole: Whole, horizon_s: float) -> Result:
         horizon_s=horizon_s,
         floor_s=float(reals[machine.FLOOR_S]),
         wait_max_s=float(reals[machine.WAIT_MAX]),
+        instances_peak=int(whole[machine.PEAK]),
     )
