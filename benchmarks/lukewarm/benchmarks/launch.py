@@ -147,6 +147,4 @@ def reason(code: int, errors: str) -> str:
 
 def _is_exception(line: str) -> bool:
     head = line.partition(":")[0].rpartition(".")[2]
-    return head.isidentifier() and head.endswith(
-        ("Error", "Exception", "Unsupported", "MissingExtra", "Interrupt", "UnsafeWeights")
-    )
+    return head.isidentifier() and head.endswith(("Error", "Exception", "Extra", "Interrupt", "Weights", "Exit"))

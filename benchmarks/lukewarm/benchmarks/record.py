@@ -196,9 +196,20 @@ def append(path: Path, record: msgspec.Struct) -> None:
     with path.open("a+b") as stream:
         stream.seek(0)
         data = stream.read()
-        if data and not data.endswith(b"\n"):
-            stream.truncate(data.rfind(b"\n") + 1)
+        last = data.rpartition(b"\n")[2]
+        if last and _is_json(last):
+            stream.write(b"\n")
+        elif last:
+            stream.truncate(len(data) - len(last))
         stream.write(msgspec.json.encode(record) + b"\n")
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
 
 
 def write(path: Path, records: Iterable[Record]) -> None:

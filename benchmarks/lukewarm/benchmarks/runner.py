@@ -30,7 +30,7 @@ class ImportClock:
         self._import, self._import_module = builtins.__import__, importlib.import_module
 
     def __enter__(self) -> "ImportClock":
-        builtins.__import__ = self._timed(self._import)  # type: ignore[assignment]
+        builtins.__import__ = self._timed(self._import)
         importlib.import_module = self._timed(self._import_module)
         return self
 
@@ -74,7 +74,7 @@ def cold_start(job: dict[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def find(path: str) -> Any:
-    """The contender at `module` or `module:attribute`: anything with `load(job)` and `run(model, inputs, new_tokens)`."""
+    """The contender at `module` or `module:attribute`: anything with `load(job)` and `run(model, inputs, n)`."""
     module, _, attribute = path.partition(":")
     found: Any = importlib.import_module(module)
     return getattr(found, attribute) if attribute else found

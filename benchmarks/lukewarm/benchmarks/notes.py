@@ -1,0 +1,27 @@
+"""What the words and columns of the report mean: the notes below its tables."""
+
+SPREAD = (
+    "Medians; small: an order-statistic interval that holds the true median with 95 % or more, or a range where there "
+    "are too few samples for that. Ratios: 95 % bootstrap intervals."
+)
+HEADLINE = (
+    "For each backend the fastest row whose perplexity is within 1 % of the source in fp32, and the fastest of any "
+    f"accuracy where that is another. {SPREAD}"
+)
+COLD = (
+    "From the spawn of a fresh process to its first prediction (one token of a request). Interpreter: up to the first "
+    "statement. Imports: inside import statements, wherever they ran. Load: the rest of set-up. Memory: the most that "
+    f"was resident until then, mapped files included. {SPREAD}"
+)
+WARM = "One whole request or batch in a warm process. Per s: new tokens (or items) of all requests together."
+SIZE = (
+    "Installed: every package in the dependency closure of the run time's extra, without pip and setuptools. Imported: "
+    "the part of it whose modules the measured process loaded. Peak memory: until the warm runs of the smallest batch. "
+    "Accuracy: at conversion, against the source in fp32, on the same texts for every row. Area of a dot: cold start."
+)
+PRICES = (
+    "Small: USD for 1,000 warm requests, and the share of requests that meet a cold start. Modelled, not measured: "
+    "quoted prices as of {as_of}, each provider's billing rules and own idle window, Poisson arrivals, one instance, "
+    "this machine's durations. The cold start is the process alone: image pull and the "
+    "provider's own overhead come on top. Two figures where a provider's rules are not fully known."
+)

@@ -1,0 +1,206 @@
+"""Writes report.html (one file, works offline) and report.md from records alone."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lukewarm.benchmarks import plots, tables, words
+from lukewarm.benchmarks.record import Record
+from lukewarm.benchmarks.rounds import as_of
+from lukewarm.benchmarks.stats import ratio
+from lukewarm.benchmarks.words import Table
+from lukewarm.predictors.errors import MissingExtra
+
+HTML, MARKDOWN = "report.html", "report.md"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One number at the top of the page."""
+
+    value: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table, and its plot as SVG where there is one."""
+
+    table: Table
+    plot: str = ""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Preformatted text."""
+
+    title: str
+    kind: str
+    text: str
+
+
+def write(records: Sequence[Record], out: Path) -> tuple[Path, Path]:
+    """Write both pages into `out` and return their paths. Raises MissingExtra without jinja2 and matplotlib."""
+    try:
+        import jinja2
+        import matplotlib  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"{error.name}, needed to write a report,", "bench") from error
+    folder = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
+    page = contents(records)
+    made = []
+    out.mkdir(parents=True, exist_ok=True)
+    for name, escape in ((HTML, True), (MARKDOWN, False)):
+        environment = jinja2.Environment(loader=folder, autoescape=escape, undefined=jinja2.StrictUndefined)
+        environment.filters["markdown"] = words.markdown
+        text = environment.get_template(f"{name}.j2").render(page)
+        made.append(_replace(out / name, text))
+    return made[0], made[1]
+
+
+def _replace(path: Path, text: str) -> Path:
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            os.fchmod(handle, 0o644)
+            stream.write(text)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def contents(records: Sequence[Record]) -> dict[str, Any]:
+    """What the templates show."""
+    rows = [row for row in records if row.suite == "bench"]
+    measured = [row for row in rows if row.kind == "measured"]
+    models = list(dict.fromkeys(row.case.model for row in records))
+    sections = []
+    for model in dict.fromkeys(row.case.model for row in measured):
+        sections += _sections([r for r in rows if r.case.model == model])
+    return {
+        "title": f"{', '.join(models)}: cold start, latency, size and price",
+        "subtitle": subtitle(records),
+        "cards": cards(measured),
+        "sections": sections,
+        "blocks": [],
+        "facts": facts(records),
+    }
+
+
+def _sections(rows: Sequence[Record]) -> list[Section]:
+    measured = [row for row in rows if row.kind == "measured"]
+    modelled = [row for row in rows if row.kind == "modelled"]
+    made = [
+        (tables.headline(measured), ""),
+        (tables.cold(measured), plots.cold(measured)),
+        (tables.latency(measured), plots.latency(measured)),
+        (tables.size(measured), plots.tradeoff(measured)),
+        (tables.prices(modelled), ""),
+    ]
+    return [Section(table, plot) for table, plot in made if table is not None]
+
+
+def cards(rows: Sequence[Record]) -> list[Card]:
+    """The few numbers that a reader takes away: best lossless rows against the baseline."""
+    base = tables.baseline(rows)
+    made: list[Card] = []
+    if base is None or base.phases is None:
+        return made
+    lossless = [row for row in rows if words.lossless(row) and row.phases]
+    if lossless:
+        best = min(lossless, key=lambda r: r.phases.total.median if r.phases else 0.0)
+        assert best.phases
+        factor = ratio(base.phases.total.samples, best.phases.total.samples)
+        text = f"sooner to the first token than transformers.pipeline ({best.case.label}, within +1 % perplexity)"
+        made.append(Card(words.times(factor.value), text))
+    for batch in tables.batches(rows)[:1]:
+        below = tables.warm(base, batch)
+        quick = [(row, w) for row in lossless if (w := tables.warm(row, batch))]
+        if below and quick:
+            row, found = min(quick, key=lambda item: item[1].latency.median)
+            factor = ratio(below.latency.samples, found.latency.samples)
+            text = f"faster when warm, batch {batch} ({row.case.label}, within +1 %)"
+            made.append(Card(words.times(factor.value), text))
+    small = [row for row in rows if row.installed and row.phases and row is not base]
+    if small and base.installed:
+        row = min(small, key=lambda r: r.installed.bytes if r.installed else 0)
+        assert row.installed
+        text = f"less to install ({row.case.backend}: {words.megabytes(row.installed.bytes)} MB)"
+        made.append(Card(words.times(base.installed.bytes / row.installed.bytes), text))
+    lean = [row for row in rows if row.start_memory_bytes and row is not base]
+    if lean and base.start_memory_bytes:
+        row = min(lean, key=lambda r: r.start_memory_bytes or 0)
+        text = f"less memory at the first token ({row.case.label}: {words.megabytes(row.start_memory_bytes)} MB)"
+        made.append(Card(words.times(base.start_memory_bytes / (row.start_memory_bytes or 1)), text))
+    return made
+
+
+def subtitle(records: Sequence[Record]) -> str:
+    """Date, machine and conditions in one line."""
+    first = next((row for row in records if row.kind == "measured"), None)
+    if first is None:
+        return "No measured rows."
+    s = first.settings
+    threads = f"{s.threads} threads" if s.threads else "all cores"
+    cache = "page cache dropped before every start" if s.page_cache == "dropped" else "warm page cache"
+    return (
+        f"Measured {first.date[:10]} on {as_of(first.machine)}. Fresh processes, {s.rounds} interleaved rounds after a "
+        f"discarded one, {cache}, {threads}; {s.prompt_tokens} prompt tokens, {s.new_tokens} new ones, greedy."
+    )
+
+
+def facts(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Provenance: machine, versions, digests, and what every word means."""
+    measured = [row for row in records if row.kind == "measured"]
+    if not measured:
+        return []
+    first = measured[0]
+    machine = first.machine
+    found = [
+        ("Date", f"{min(r.date for r in measured)} – {max(r.date for r in measured)}"),
+        ("Machine", as_of(machine)),
+    ]
+    if machine and machine.load_1min is not None:
+        busy = " (busy: expect wider spreads and worse medians)" if machine.load_1min > machine.cores / 2 else ""
+        found.append(("Load before the run", f"{machine.load_1min:g}{busy}"))
+    found.append(("Versions", ", ".join(f"{name} {version}" for name, version in sorted(first.versions.items()))))
+    found += [
+        (row.case.label, f"bundle {row.bundle_digest[:16]}, record {row.key}") for row in measured if row.bundle_digest
+    ]
+    failed = "; ".join(f"{r.case.label}: {len(r.failures)}" for r in measured if r.failures)
+    found.append(("Failed processes", failed or "none"))
+    return found
+
+
+def summary(records: Sequence[Record]) -> str:
+    """A table for the terminal: one line per measured case."""
+    measured = [row for row in records if row.kind == "measured" and row.suite == "bench"]
+    base = tables.baseline(measured)
+    lines = [["", "cold start s", "faster", "warm s", "faster", "memory MB", "weights MB", "perplexity"]]
+    failed = []
+    for row in measured:
+        if row.phases is None:
+            failed.append(f"{row.case.label}: {row.status}: {row.reason}")
+            continue
+        first = row.warm[0] if row.warm else None
+        below = tables.warm(base, first.batch) if base and first else None
+        lines.append(
+            [
+                row.case.label,
+                words.seconds(row.phases.total.median),
+                words.times(base.phases.total.median / row.phases.total.median) if base and base.phases else "",
+                words.seconds(first.latency.median) if first else "",
+                words.times(below.latency.median / first.latency.median) if below and first else "",
+                words.megabytes(row.start_memory_bytes),
+                words.megabytes(row.bundle_bytes),
+                words.percent(change) if (change := words.perplexity_ratio(row)) else "",
+            ]
+        )
+    return "\n".join([words.plain(lines), *failed])
