@@ -190,6 +190,7 @@ def save_tokenizer(target: Path, *, start: bool = False) -> None:
         tokenizer_object=byte_level_tokenizer(start),
         bos_token=START,
         eos_token=END,
+        unk_token=START,  # as in GPT-2; CTranslate2 loads no model without one
         pad_token=END,
         model_max_length=CONTEXT_TOKENS,
         chat_template=CHAT_TEMPLATE,

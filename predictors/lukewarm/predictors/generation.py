@@ -191,11 +191,15 @@ class TextGenerator(Predictor):
     def run(self, rows: Sequence[Row], cancel: threading.Event) -> Iterator[tuple[Row, str]]:
         """Generate until every row has its `finish`; yields each row with text that may go out, and at its end."""
 
+    def complete(self, rows: Sequence[Row], cancel: threading.Event) -> None:
+        """`run` to the end, where nobody waits for pieces."""
+        for _ in self.run(rows, cancel):
+            pass
+
     def predict_batch(self, requests: Sequence[Request], cancel: threading.Event = NEVER) -> list[Result]:
         rows = [self.row(request) for request in requests]
         if rows:
-            for _ in self.run(rows, cancel):
-                pass
+            self.complete(rows, cancel)
         return [row.result() for row in rows]
 
     def stream(self, request: Request, cancel: threading.Event = NEVER) -> Iterator[Delta]:
@@ -210,9 +214,7 @@ class TextGenerator(Predictor):
 
     def warm_up(self) -> None:
         prompt = [self.bundle.manifest.bos_token_id or 0] * 2
-        row = Row(prompt, Settings(max_new_tokens=2), self.tokenizer)
-        for _ in self.run([row], NEVER):
-            pass
+        self.complete([Row(prompt, Settings(max_new_tokens=2), self.tokenizer)], NEVER)
 
     def row(self, request: Request) -> Row:
         """Tokens and settings of a request. Raises RequestError."""

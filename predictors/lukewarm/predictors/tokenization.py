@@ -6,6 +6,7 @@ a converter passes the source's tokenizer.json through: the same tokenizer, load
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -76,10 +77,23 @@ class Tokenizer:
         spelling: str | None = self._core.id_to_token(token_id)
         return spelling
 
+    def token_id(self, spelling: str) -> int | None:
+        """The id of the vocabulary's own spelling of one token."""
+        token_id: int | None = self._core.token_to_id(spelling)
+        return token_id
+
     def special_id(self, text: str) -> int | None:
         """The id of a special token of exactly this spelling: decoding leaves its text out."""
+        return self._special_ids.get(text)
+
+    def is_special(self, token_id: int) -> bool:
+        """Whether a token is special: start, end, turn of a chat ..."""
+        return token_id in self._special_ids.values()
+
+    @functools.cached_property
+    def _special_ids(self) -> dict[str, int]:
         added = self._core.get_added_tokens_decoder().items()
-        return next((token_id for token_id, token in added if token.special and token.content == text), None)
+        return {token.content: token_id for token_id, token in added if token.special}
 
     def stream(self, context: Sequence[int] = ()) -> TextStream:
         """Decode token by token. With `context` (the tokens before), the text is what follows theirs."""

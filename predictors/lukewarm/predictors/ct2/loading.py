@@ -1,0 +1,68 @@
+"""Loads CTranslate2 models: the device, and the type that is computed in for each precision."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from lukewarm.predictors.errors import BundleError, MissingExtra, UnsupportedError
+from lukewarm.predictors.predictor import Runtime
+
+# precision -> compute types, the first that the device supports
+_COMPUTE_TYPES = {
+    "fp32": ("float32",),
+    "fp16": ("float16", "float32"),
+    "bf16": ("bfloat16", "float32"),
+    "int8": ("int8_float16", "int8", "int8_float32"),
+    "int8w": ("float16", "float32"),
+}
+
+
+def load_model(kind: str, folder: Path, precision: str, runtime: Runtime) -> Any:
+    """A `ctranslate2.Generator`, `Translator`, `models.Whisper` ... by its name.
+
+    `Runtime.options` go to its constructor. Raises BundleError, MissingExtra, UnsupportedError.
+    """
+    try:
+        import ctranslate2
+    except ImportError as error:
+        raise MissingExtra("ctranslate2", "ct2") from error
+    device, index = _device(runtime.device, ctranslate2.get_cuda_device_count())
+    arguments: dict[str, Any] = {
+        "device": device,
+        "device_index": index,
+        "compute_type": _compute_type(precision, device, ctranslate2.get_supported_compute_types(device, index)),
+        "intra_threads": runtime.thread_count(),
+        "inter_threads": 1,
+        **runtime.options,
+    }
+    try:
+        return attrgetter(kind)(ctranslate2)(str(folder), **arguments)
+    except (RuntimeError, ValueError) as error:
+        raise BundleError(f"{folder} cannot be loaded: {error}; run: lukewarm convert --force") from error
+    except TypeError as error:
+        raise UnsupportedError(f"ctranslate2.{kind} does not take these options: {dict(runtime.options)}") from error
+
+
+def _device(wanted: str, cuda_devices: int) -> tuple[str, int]:
+    if wanted == "auto":
+        return ("cuda", 0) if cuda_devices else ("cpu", 0)
+    kind, _, number = wanted.partition(":")
+    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
+        raise UnsupportedError(f"unknown device {wanted!r}; known: auto, cpu, cuda, cuda:N")
+    index = int(number or 0)
+    if kind == "cuda" and index >= cuda_devices:
+        raise UnsupportedError(
+            f"device {wanted!r} is not here ({cuda_devices} CUDA devices); use cpu or run: lukewarm doctor"
+        )
+    return kind, index
+
+
+def _compute_type(precision: str, device: str, supported: set[str]) -> str:
+    known = [name for name in _COMPUTE_TYPES[precision] if name in supported]
+    if device == "cpu":  # half precision only stores: converting at every step costs more than it saves
+        known = [name for name in known if "16" not in name] or known
+    if not known:
+        raise UnsupportedError(f"precision {precision} needs {_COMPUTE_TYPES[precision]}, {device} has {supported}")
+    return known[0]
