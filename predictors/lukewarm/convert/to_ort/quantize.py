@@ -1,0 +1,126 @@
+"""Block-wise weight-only quantization of a normalised graph: MatMulNBits, and GatherBlockQuantized on the same bytes.
+
+Symmetric, blocks of 32 along the input, fp32 scales. A tied embedding is stored once: the output layer and the lookup
+read the same file region under two shapes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lukewarm.convert.to_ort.passes import MICROSOFT, constant, flag, initializer, only_user, operators
+
+BLOCK = 32
+_SMALL = 1 << 14  # weights with fewer values stay as they are
+# int8 activations in the product: faster by half, and what the runtime's own kernels are made for
+ACCURACY_LEVEL = 4
+
+
+def quantize(model: Any, bits_of: Any) -> None:
+    """Quantize every constant weight of a matrix product in place. `bits_of(node)` says 4, 8, or 0: leave it."""
+    shared: dict[int, tuple[Any, Any, int]] = {}
+    for node in operators(model, "MatMul", "Gemm"):
+        weight = constant(node.inputs[1])
+        if weight is None or len(weight.shape) != 2 or weight.size < _SMALL or node.inputs[1].producer():
+            continue
+        if bits := bits_of(node):
+            _product(model, node, bits, shared)
+    _lookups(model, shared)
+
+
+def blocks(weight: Any, bits: int) -> tuple[Any, Any]:
+    """Quantize [rows, width] fp32 to bytes [rows, blocks, BLOCK * bits / 8] and scales [rows, blocks]."""
+    import numpy as np
+
+    rows, width = weight.shape
+    count = -(-width // BLOCK)
+    parts = np.zeros((rows, count * BLOCK), np.float32)
+    parts[:, :width] = weight
+    parts = parts.reshape(rows, count, BLOCK)
+    top = (1 << (bits - 1)) - 1
+    if bits == 8:
+        scales = np.abs(parts).max(-1) / top
+    else:
+        scales = _signed_extreme(parts) / -(top + 1)
+    safe = np.where(scales == 0, 1, scales).astype(np.float32)
+    parts = np.rint(parts / safe[..., None])
+    codes: Any = (np.clip(parts, -top - 1, top) + (top + 1)).astype(np.uint8)
+    if bits == 4:
+        return codes[..., 0::2] | (codes[..., 1::2] << 4), safe
+    return codes, safe
+
+
+def _signed_extreme(parts: Any) -> Any:
+    """The value of largest magnitude with its sign: 4 bits reach to -8 but only +7, so it takes the side with room."""
+    import numpy as np
+
+    low, high = parts.min(-1), parts.max(-1)
+    return np.where(-low > high, low, high)
+
+
+def _product(model: Any, node: Any, bits: int, shared: dict[int, tuple[Any, Any, int]]) -> None:
+    import onnx_ir as ir
+
+    value = node.inputs[1]
+    weight = value.const_value.numpy()
+    if not (node.op_type == "Gemm" and flag(node, "transB")):
+        weight = weight.T
+    rows, width = weight.shape
+    codes, scales = blocks(weight, bits)
+    packed = initializer(model, f"{value.name}.q{bits}", codes)
+    scale = initializer(model, f"{value.name}.scale", scales)
+    shared[id(value)] = (packed, scale, bits)
+    inputs = [node.inputs[0], packed, scale]
+    bias, last = _bias(node, rows)
+    if bias is not None:
+        inputs += [None, None, bias]
+    attributes = {"K": width, "N": rows, "bits": bits, "block_size": BLOCK, "accuracy_level": ACCURACY_LEVEL}
+    made = ir.Node(
+        MICROSOFT, "MatMulNBits", inputs, [ir.AttrInt64(k, v) for k, v in attributes.items()], name=node.name
+    )
+    made.outputs[0].name = last.outputs[0].name
+    gone = [node] if last is node else [last, node]
+    ir.convenience.replace_nodes_and_values(model.graph, last, gone, [made], last.outputs, made.outputs)
+
+
+def _bias(node: Any, rows: int) -> tuple[Any, Any]:
+    """A constant bias behind the product, and the node that ends with it."""
+    if node.op_type == "Gemm":
+        return (node.inputs[2] if len(node.inputs) > 2 else None), node
+    after = only_user(node.outputs[0])
+    if after is not None and after.op_type == "Add":
+        other = next((v for v in after.inputs if v is not node.outputs[0]), None)
+        tensor = constant(other)
+        if tensor is not None and tuple(tensor.shape) == (rows,):
+            return other, after
+    return None, node
+
+
+def _lookups(model: Any, shared: dict[int, tuple[Any, Any, int]]) -> None:
+    """Lookups of a weight that a product shares; others large enough get 8 bits of their own."""
+    import numpy as np
+    import onnx_ir as ir
+
+    for node in operators(model, "Gather"):
+        value = node.inputs[0]
+        tensor = constant(value)
+        if tensor is None or len(tensor.shape) != 2 or tensor.size < _SMALL or tensor.shape[1] % BLOCK:
+            continue
+        if tensor.dtype != ir.DataType.FLOAT or node.attributes.get_int("axis", 0) != 0:
+            continue
+        if id(value) not in shared:
+            codes, scales = blocks(tensor.numpy(), 8)
+            packed = initializer(model, f"{value.name}.q8", codes)
+            shared[id(value)] = packed, initializer(model, f"{value.name}.scale", scales), 8
+        packed, scale, bits = shared[id(value)]
+        rows = packed.const_value.numpy()
+        table = initializer(model, f"{packed.name}.table", np.ascontiguousarray(rows).reshape(rows.shape[0], -1))
+        attributes = {"block_size": BLOCK, "bits": bits, "gather_axis": 0, "quantize_axis": 1}
+        made = ir.Node(
+            MICROSOFT,
+            "GatherBlockQuantized",
+            [table, node.inputs[1], scale],
+            [ir.AttrInt64(k, v) for k, v in attributes.items()],
+        )
+        made.outputs[0].name = node.outputs[0].name
+        ir.convenience.replace_nodes_and_values(model.graph, node, [node], [made], node.outputs, made.outputs)
