@@ -16,10 +16,12 @@ CONVERTERS: dict[tuple[Task, str], str] = {
     ("text-generation", "bnb"): f"{_C}.to_bnb",
     ("text-generation", "ct2"): f"{_C}.to_ct2",
     ("text-generation", "ort"): f"{_C}.to_ort",
+    **{("text-to-text", name): f"{_C}.text_to_text.{name}" for name in ("hf", "ort", "ct2")},
 }
 # task -> module with an attribute `measure`
 MEASURES: dict[Task, str] = {
     "text-generation": f"{_C}.accuracy",
+    # "text-to-text": f"{_C}.text_to_text.accuracy",
 }
 WITHOUT_MODEL = ("echo", "custom")  # backends whose bundle is a manifest
 

@@ -108,6 +108,17 @@ class Codec:
     def decode(self, tokens: Sequence[int]) -> str:
         return self.target.decode(tokens).strip()
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The vocabulary's spelling of source tokens, for runtimes that take no numbers."""
+        return [self.source.token(token) or "" for token in ids]
+
+    def target_piece(self, token: int) -> str:
+        return self.target.token(token) or ""
+
+    def numbers(self, pieces: Sequence[str]) -> list[int]:
+        """Target ids of spellings; what the tokenizer does not know is left out."""
+        return [token for piece in pieces if (token := self.target.token_id(piece)) is not None]
+
 
 class TextToTextPredictor(Predictor):
     """Encode, search, decode. A backend gives `load` and `run`."""

@@ -14,10 +14,17 @@ _PRECISIONS = ("fp32", "bf16", "fp16")
 
 class HfBackend(Backend):
     name = "hf"
-    support: ClassVar[Mapping[Task, tuple[str, ...]]] = {"text-generation": _PRECISIONS}
+    support: ClassVar[Mapping[Task, tuple[str, ...]]] = {
+        "text-generation": _PRECISIONS,
+        "text-to-text": _PRECISIONS,
+    }
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
         check_supported(self.name, bundle.manifest.task, bundle.manifest.precision)
+        if bundle.manifest.task == "text-to-text":
+            from lukewarm.predictors.hf.text_to_text import HfTextToText
+
+            return HfTextToText(bundle, runtime)
         from lukewarm.predictors.hf.text_generation import HfTextGenerator
 
         return HfTextGenerator(bundle, runtime)

@@ -1,0 +1,70 @@
+"""Encoder-decoder text models to bundles: what every backend's converter shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lukewarm.convert import tokenizer
+from lukewarm.convert.job import Job
+from lukewarm.convert.marian_tokenizer import write_marian_tokenizers
+from lukewarm.convert.source import Source
+from lukewarm.convert.weights import read_json
+from lukewarm.predictors.errors import UnsupportedError
+from lukewarm.predictors.text_to_text import rules_from
+
+ARCHITECTURES = frozenset(
+    {
+        "BartForConditionalGeneration", "BlenderbotForConditionalGeneration", "BlenderbotSmallForConditionalGeneration",
+        "LongT5ForConditionalGeneration", "M2M100ForConditionalGeneration", "MBartForConditionalGeneration",
+        "MT5ForConditionalGeneration", "MarianMTModel", "PegasusForConditionalGeneration", "T5ForConditionalGeneration",
+        "UMT5ForConditionalGeneration",
+    }
+)  # fmt: skip
+# with a loader in ctranslate2.converters.transformers (4.8)
+CT2 = frozenset(
+    {
+        "BartForConditionalGeneration", "M2M100ForConditionalGeneration", "MBartForConditionalGeneration",
+        "MT5ForConditionalGeneration", "MarianMTModel", "PegasusForConditionalGeneration", "T5ForConditionalGeneration",
+        "UMT5ForConditionalGeneration",
+    }
+)  # fmt: skip
+
+
+def check(source: Source, backend: str, able: frozenset[str] = ARCHITECTURES) -> None:
+    """Refuse what is no encoder-decoder for text, or not carried by the backend. Imports nothing heavy."""
+    name = source.architecture
+    if name not in ARCHITECTURES:
+        raise UnsupportedError(
+            f"{name} is not a text-to-text model that is known; known: {', '.join(sorted(ARCHITECTURES))}"
+        )
+    if name not in able:
+        raise UnsupportedError(f"backend {backend!r} cannot carry {name} for text-to-text; these can: hf, ort")
+    if "quantization_config" in source.config:
+        raise UnsupportedError(f"{source.root} is quantized already; convert from the original weights instead")
+    search_options(source)
+    if not is_marian(source):
+        tokenizer.check(source)
+
+
+def is_marian(source: Source) -> bool:
+    """Whether the tokenizer is Marian's pair of SentencePiece files with a numbering of their own."""
+    return all((source.root / name).is_file() for name in ("source.spm", "target.spm", "vocab.json"))
+
+
+def search_options(source: Source) -> dict[str, Any]:
+    """`options.search` of the bundle. Raises UnsupportedError for a generation config that cannot be carried."""
+    try:
+        return rules_from(source.generation_config, source.config).options()
+    except (ValueError, TypeError) as error:
+        raise UnsupportedError(f"{source.root}: {error}") from error
+
+
+def write_common(job: Job) -> dict[str, Any]:
+    """Write the tokenizers; returns the options that all backends share."""
+    options: dict[str, Any] = {"search": search_options(job.source)}
+    if is_marian(job.source):
+        write_marian_tokenizers(job.source.root, job.out)
+        options["unknown_id"] = read_json(job.source.root / "vocab.json")["<unk>"]
+    else:
+        tokenizer.write(job.source, job.out)
+    return options
