@@ -92,7 +92,7 @@ def advise(
         settings.progress(f"simulating {one.name}", number / len(found))
         for label, policy, windows in policies(one, workload, arrivals, settings):
             try:
-                options.append(_option(one, workload, arrivals, (label, policy, windows), runs, settings))
+                options.append(evaluate_policy(one, workload, arrivals, (label, policy, windows), runs, settings))
             except PriceError as error:
                 excluded.append(Excluded(f"{one.name}, {label}", str(error)))
     baseline = cheapest_always_on(options)
@@ -156,7 +156,7 @@ def instances_needed(workload: Workload, arrivals: Arrivals, base: Policy) -> in
     return max(math.floor(arrivals.rate * each / base.concurrency) + 1, base.min_instances, 1)
 
 
-def _option(
+def evaluate_policy(
     one: Offer,
     workload: Workload,
     arrivals: Arrivals,
@@ -164,11 +164,12 @@ def _option(
     runs: dict[object, Result],
     settings: Settings,
 ) -> Option:
+    """Price one trial; simulations that were run before are taken from `runs`, which is filled."""
     label, policy, windows = trial
     found: list[Evaluation] = []
     for window in windows:
         setting = replace(policy, window_s=window)
-        key = (rule(one.plan), one.plan.routing, setting)
+        key = (rule(one.plan), one.plan.routing, setting, workload.exec)
         if key not in runs:
             runs[key] = run(one, workload, setting, arrivals, settings.seed)
         found.append(price(one, workload, setting, runs[key], free_tier=settings.free_tier))

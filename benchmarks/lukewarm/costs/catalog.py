@@ -90,7 +90,7 @@ class Catalog:
     def stale(self, rows: Iterable[Row]) -> list[str]:
         """One warning for every row that is more than 180 days older than the day asked for."""
         return [
-            f"{r.provider} {r.product} {r.hardware}: price of {r.as_of} is {self.age_days(r)} days old; check {r.source}"
+            f"{r.provider} {r.product} {r.hardware}: price of {r.as_of} is {self.age_days(r)} days old ({r.source})"
             for r in dict.fromkeys(rows)
             if self.age_days(r) > STALE_DAYS
         ]
