@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from pathlib import Path
@@ -10,32 +11,53 @@ import click
 
 from lukewarm.predictors.errors import LukewarmError
 from lukewarm.predictors.predictor import Runtime
+from lukewarm.serving import logs
 from lukewarm.serving.engine import Engine
-from lukewarm.serving.server import bind, serve
+from lukewarm.serving.server import bind, serve, url_of
+
+log = logging.getLogger("lukewarm.server")
+
+
+def default_port() -> int:
+    """Cloud Run and most others say PORT, Vertex AI AIP_HTTP_PORT."""
+    value = os.environ.get("PORT") or os.environ.get("AIP_HTTP_PORT") or "8000"
+    if not value.isdigit():
+        raise click.BadParameter(f"$PORT is {value!r}, not a number")
+    return int(value)
 
 
 @click.command()
 @click.argument("root", type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 in a container.")
-@click.option(
-    "--port", type=int, default=lambda: int(os.environ.get("PORT", "8000")), help="Port; 0 picks one. [$PORT or 8000]"
-)
-@click.option("--threads", type=int, default=0, help="Threads of the model; 0: all processors this process may use.")
+@click.option("--port", type=click.IntRange(0, 65535), help="0 picks one.  [default: $PORT, $AIP_HTTP_PORT or 8000]")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes, one model each.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="Threads of the model; 0: all usable processors.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--exit-on-failed-setup", is_flag=True, help="End instead of answering 503 with the reason.")
-def main(root: Path, host: str, port: int, threads: int, device: str, exit_on_failed_setup: bool) -> None:
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+def main(root: Path, host: str, port: int | None, workers: int, **options: object) -> None:
     """Serve ROOT: an artifact folder (bundle/ and lukewarm.json) or a bundle's directory."""
+    logs.configure(str(options["log_level"]))
+    runtime = Runtime(threads=int(str(options["threads"])), device=str(options["device"]))
+    exit_early = bool(options["exit_on_failed_setup"])
+    port = default_port() if port is None else port
     try:
-        engine = Engine.open(root, Runtime(threads=threads, device=device))
+        engine = Engine.open(root, runtime)
         listener = bind(host, port)
     except LukewarmError as error:
-        print(f"error: {error}", file=sys.stderr)
+        log.error("%s", error)
         sys.exit(error.exit_code)
     except OSError as error:
-        print(f"error: cannot listen on {host}:{port}: {error.strerror}", file=sys.stderr)
+        log.error("cannot listen on %s:%d: %s", host, port, error.strerror)
         sys.exit(10)
-    print(f"lukewarm: listening on http://{host}:{listener.getsockname()[1]}", file=sys.stderr, flush=True)
-    sys.exit(serve(engine, listener, exit_on_failed_setup=exit_on_failed_setup))
+    log.info("listening", extra={"url": url_of(listener), "boot_id": engine.boot_id})
+    if workers == 1:
+        sys.exit(serve(engine, listener, exit_on_failed_setup=exit_early))
+    from lukewarm.serving.workers import serve_workers
+
+    sys.exit(serve_workers(lambda: engine, listener, workers, exit_on_failed_setup=exit_early))
 
 
 if __name__ == "__main__":

@@ -76,14 +76,14 @@ class App:
         try:
             body = b"" if row.method == "GET" else await self._body(row, request)
             record.bytes_in = len(body)
-            work = row.handle(Exchange(self.engine, request, body))
+            work = row.handle(Exchange(self.engine, request, record, body))
             reply = await (work if row.method == "GET" else unless_disconnected(request.receive, work))
         except ClientDisconnect:
             self.observer.done(record, 499)
             return Response(499, {}, JSON, b"")  # nobody reads it
         except Exception as error:  # noqa: BLE001 - the last line before the client: no traceback may pass it
             return await self._refuse(row, request, record, error)
-        record.answer = reply.answer
+        record.answer = reply.answer or record.answer
         if reply.events is not None:
             return self._event_response(row, reply, record)
         return self._response(reply, record)

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -24,6 +24,7 @@ from lukewarm.serving.cache import ResultCache
 from lukewarm.serving.call import Call, Meta, Outcome
 from lukewarm.serving.errors import unavailable
 from lukewarm.serving.requests import RequestReader
+from lukewarm.serving.stats import Stats
 from lukewarm.serving.worker import Job, Run, Worker
 
 log = logging.getLogger("lukewarm.engine")
@@ -57,6 +58,7 @@ class EngineCore:
         self.spec = spec
         self.task = bundle.manifest.task
         self.boot_id = uuid.uuid4().hex
+        self.opened_at = time.time()
         self.status: Status = "new"
         self.failure = ""  # why setup failed
         self.exit_code = 0  # and the exit code of that
@@ -71,6 +73,9 @@ class EngineCore:
         self._calls: set[Call] = set()
         self._lock = threading.Lock()
         self._settled = threading.Event()
+        self.stats = Stats()
+        self.other_stats: Callable[[], list[dict[str, Any]]] = list  # of further workers of one server
+        self.ready_at = 0.0
         self._run_s = 0.0  # how long a run takes, smoothed
 
     @classmethod
@@ -118,8 +123,14 @@ class EngineCore:
         self.reader = RequestReader(predictor.request_type, self.spec.limits, self.defaults)
         self._predictor = predictor
         self._worker = Worker(predictor, self.spec.batching, self._observe)
+        self.ready_at = time.perf_counter()
         self.status = "ready"
         self._settled.set()
+
+    def after_fork(self) -> None:
+        """In a forked worker: a process of its own, with its own numbers."""
+        self.boot_id = uuid.uuid4().hex
+        self.stats = Stats()
 
     def start_in_background(self) -> threading.Thread:
         """`start` in a thread of its own; a failure is logged and stays in `failure`."""
@@ -201,6 +212,14 @@ class EngineCore:
         return job
 
     def _left(self, call: Call) -> None:
+        for job in call.jobs:
+            self.stats.observe("queue", job.queue_s)
+            result = None if job.future.exception() else job.future.result()
+            self.stats.add("items")
+            for name in ("prompt_tokens", "completion_tokens"):
+                self.stats.add(name, amount=getattr(result, name, 0))
+        if hits := sum(isinstance(slot, Result) for slot in call.slots):
+            self.stats.add("cache_hits", amount=hits)
         with self._lock:
             self._calls.discard(call)
         self.admission.leave()
@@ -235,7 +254,16 @@ class EngineCore:
 
     # -- load
 
-    def _observe(self, run: Run) -> None:
+    @property
+    def waiting(self) -> int:
+        """Items that wait for the model."""
+        return self._worker.waiting if self._worker else 0
+
+    def _observe(self, run: Run, retried: bool) -> None:
+        self.stats.observe("run", run.exec_s)
+        self.stats.observe("batch", len(run.jobs))
+        if retried:
+            self.stats.add("batch_retries")
         self._run_s = run.exec_s if not self._run_s else 0.8 * self._run_s + 0.2 * run.exec_s
 
     def _expected_wait_s(self) -> float:

@@ -9,12 +9,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from lukewarm.predictors.tasks import Request
 from lukewarm.serving.asgi import ClientDisconnect, HttpRequest, Receive, Send, start_message
 from lukewarm.serving.call import Meta
 from lukewarm.serving.core import Answer
 from lukewarm.serving.decoding import parse_json
 from lukewarm.serving.engine import Engine
 from lukewarm.serving.errors import HttpRefusal, error_body
+from lukewarm.serving.observe import Record
 from lukewarm.serving.requests import too_large
 
 T = TypeVar("T")
@@ -30,13 +32,23 @@ class Exchange(msgspec.Struct, frozen=True):
 
     engine: Engine
     request: HttpRequest
+    record: Record
     body: bytes = b""
 
-    async def json(self) -> Any:
-        """The body as plain data. Raises RequestError."""
-        if len(self.body) <= OFF_LOOP_BYTES:
-            return parse_json(self.body)
-        return await asyncio.to_thread(parse_json, self.body)
+    async def json(self, part: bytes | None = None) -> Any:
+        """The body, or a part of it, as plain data. Raises RequestError."""
+        body = self.body if part is None else part
+        return parse_json(body) if len(body) <= OFF_LOOP_BYTES else await asyncio.to_thread(parse_json, body)
+
+    async def pieces(self, request: Request) -> AsyncIterator[str | Answer]:
+        """The stream of one answer, begun: a refusal before its first piece is raised here and becomes a status."""
+        return await primed(self._noted(self.engine.aiter(request)))
+
+    async def _noted(self, pieces: AsyncIterator[str | Answer]) -> AsyncIterator[str | Answer]:
+        async for piece in pieces:
+            if isinstance(piece, Answer):
+                self.record.answer = piece
+            yield piece
 
     @property
     def wants_events(self) -> bool:

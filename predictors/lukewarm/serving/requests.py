@@ -50,7 +50,7 @@ class RequestReader:
 
     def parse(self, payload: Payload) -> Any:
         """Bytes or text to plain data; plain data is checked as if it had been JSON. Raises RequestError."""
-        if isinstance(payload, dict):
+        if not isinstance(payload, (bytes, bytearray, memoryview, str)):  # another server has parsed it
             check_json(payload)
             return payload
         body = payload.encode("utf-8", "surrogatepass") if isinstance(payload, str) else bytes(payload)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from lukewarm.serving.engine import Engine
 from lukewarm.serving.http import Endpoint
-from lukewarm.serving.shapes import health, native
+from lukewarm.serving.shapes import azure, health, huggingface, native, oip, openai, sagemaker, system, vertex
 
-SHAPES = (health, native)
+# a path that two rows claim goes to the first
+SHAPES = (health, system, native, openai, oip, sagemaker, vertex, azure, huggingface)
 
 
 def endpoints(engine: Engine) -> list[Endpoint]:
-    """Every endpoint that this engine's task offers."""
-    return [row for shape in SHAPES for row in shape.endpoints(engine)]
+    """Every endpoint that this engine's task offers, each path and method once."""
+    rows: dict[tuple[str, str], Endpoint] = {}
+    for shape in SHAPES:
+        for row in shape.endpoints(engine):
+            rows.setdefault((row.method, row.path), row)
+    return list(rows.values())

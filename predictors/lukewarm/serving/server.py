@@ -1,4 +1,4 @@
-"""Runs the app under uvicorn: binds first, loads beside it, drains on SIGTERM."""
+"""Runs the app under uvicorn: binds first, loads beside the server's own imports, drains on SIGTERM."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from lukewarm.serving.engine import Engine
 
 log = logging.getLogger("lukewarm.server")
 BACKLOG = 2048
+AFTER_DRAIN_S = 2  # for answers on their way out, once the last request is done
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -21,26 +22,25 @@ def bind(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=BACKLOG)
 
 
+def url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
 def serve(engine: Engine, listener: socket.socket, *, exit_on_failed_setup: bool = False) -> int:
-    """Serve until SIGTERM (exit code 0) or SIGINT (130); a second signal ends at once. Returns the exit code."""
-    loading = engine.start_in_background()  # imports and reads of the model go on beside those of the server
-    import uvicorn
+    """Serve until SIGTERM (exit code 0) or SIGINT (130); a second signal ends at once. Returns the exit code.
+
+    A failed setup is answered 503 with its reason until the end, unless `exit_on_failed_setup`.
+    """
+    loading = engine.start_in_background()
+    import uvicorn  # beside the load, which mostly waits for files or runs in C
 
     from lukewarm.serving.app import create_app
-
-    config = uvicorn.Config(
-        create_app(engine),
-        http="h11",
-        loop="asyncio",
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        lifespan="off",
-        timeout_graceful_shutdown=2,
-    )
+    from lukewarm.serving.protocol import JsonH11Protocol
 
     class Server(uvicorn.Server):
+        """Uvicorn, but a signal first drains the engine, and is not raised again at the end."""
+
         exit_code = 0
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -52,19 +52,32 @@ def serve(engine: Engine, listener: socket.socket, *, exit_on_failed_setup: bool
             threading.Thread(target=self.drain, name="lukewarm-drain", daemon=True).start()
 
         def drain(self) -> None:
-            engine.drain()
+            log.info("draining", extra={"in_flight": engine.admission.in_flight})
+            finished = engine.drain()
+            log.log(logging.INFO if finished else logging.WARNING, "drained" if finished else "drain deadline passed")
             self.should_exit = True
 
-    server = Server(config)
-    if exit_on_failed_setup:
-
-        def watch() -> None:
+        def watch_setup(self) -> None:
             loading.join()
             if engine.status == "failed":
-                server.exit_code = engine.exit_code
-                server.should_exit = True
+                self.exit_code = engine.exit_code
+                self.should_exit = True
 
-        threading.Thread(target=watch, daemon=True).start()
+    server = Server(
+        uvicorn.Config(
+            create_app(engine),
+            http=JsonH11Protocol,
+            loop="asyncio",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=AFTER_DRAIN_S,
+        )
+    )
+    if exit_on_failed_setup:
+        threading.Thread(target=server.watch_setup, daemon=True).start()
     asyncio.run(server.serve(sockets=[listener]))
     engine.close()
     return server.exit_code

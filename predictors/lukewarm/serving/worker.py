@@ -60,7 +60,7 @@ class Job:
 class Worker:
     """Runs jobs in the order of their arrival, in one thread that starts with the first of them."""
 
-    def __init__(self, predictor: Predictor, batching: Batching, observe: Callable[[Run], None]) -> None:
+    def __init__(self, predictor: Predictor, batching: Batching, observe: Callable[[Run, bool], None]) -> None:
         self._predictor = predictor
         self._batching = batching
         self._observe = observe
@@ -172,6 +172,7 @@ class Worker:
                 raise PredictionError(f"predict_batch gave {len(results)} results for {len(jobs)} requests")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - one bad item must fail neither the thread nor its neighbours
             run.exec_s = time.perf_counter() - started
+            self._observe(run, len(jobs) > 1)
             if len(jobs) == 1:
                 self._finish(jobs[0], _fault(error))
             else:
@@ -180,7 +181,7 @@ class Worker:
                     self._batch([job])
             return
         run.exec_s = time.perf_counter() - started
-        self._observe(run)
+        self._observe(run, False)
         for job, result in zip(jobs, results, strict=True):
             self._finish(job, result)
 
@@ -198,7 +199,7 @@ class Worker:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - as in _batch
             outcome = _fault(error)
         run.exec_s = time.perf_counter() - started
-        self._observe(run)
+        self._observe(run, False)
         self._finish(job, outcome)
 
     def _start(self, jobs: Sequence[Job]) -> Run:

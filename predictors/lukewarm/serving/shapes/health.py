@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from lukewarm.serving.engine import Engine
-from lukewarm.serving.http import Endpoint, Exchange, Reply
+from lukewarm.serving.http import Endpoint, Exchange, Handler, Reply
 
 
 def endpoints(engine: Engine) -> list[Endpoint]:
     return [
-        Endpoint(method="GET", path="/", handle=root, summary="What is served here"),
-        Endpoint(method="GET", path="/livez", handle=live, summary="The process runs"),
-        Endpoint(method="GET", path="/readyz", handle=ready, summary="Setup and warm-up are done"),
+        probe("/", "What is served here", root),
+        probe("/livez", "The process runs", live),
+        probe("/readyz", "Setup and warm-up are done", ready),
     ]
+
+
+def probe(path: str, summary: str, handle: Handler) -> Endpoint:
+    """A GET without parameters that answers with an object."""
+    return Endpoint(method="GET", path=path, handle=handle, summary=summary, response=lambda _: {"type": "object"})
 
 
 async def root(exchange: Exchange) -> Reply:

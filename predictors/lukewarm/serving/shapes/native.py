@@ -6,11 +6,24 @@ from collections.abc import AsyncIterator
 
 from lukewarm.serving.core import Answer
 from lukewarm.serving.engine import Engine, as_dict
-from lukewarm.serving.http import Endpoint, Exchange, Reply, event, primed
+from lukewarm.serving.http import Endpoint, Exchange, Reply, event
 
 
 def endpoints(engine: Engine) -> list[Endpoint]:
-    return [Endpoint(method="POST", path="/predict", handle=predict, summary="Run the model", events=True)]
+    return [endpoint("/predict", "Run the model")]
+
+
+def endpoint(path: str, summary: str) -> Endpoint:
+    """The native shape on another path."""
+    return Endpoint(
+        method="POST",
+        path=path,
+        handle=predict,
+        summary=summary,
+        events=True,
+        request=lambda schemas: schemas.native_request(),
+        response=lambda schemas: {"anyOf": [schemas.answer(), schemas.listed("items")]},
+    )
 
 
 async def predict(exchange: Exchange) -> Reply:
@@ -22,7 +35,7 @@ async def predict(exchange: Exchange) -> Reply:
         return Reply(as_dict(answer, batch=True), answer=answer)
     request = engine.reader.read(envelope.items[0], keys=("items", "stream"))
     if envelope.stream or exchange.wants_events:
-        return Reply(events=events(await primed(engine.aiter(request))))
+        return Reply(events=events(await exchange.pieces(request)))
     answer = await engine.arun([request])
     return Reply(as_dict(answer), answer=answer)
 
