@@ -176,12 +176,15 @@ def _explain(text: str, value: Any, to: type, keys: tuple[str, ...]) -> RequestE
     if match := re.match(r"Object missing required field `(.*)`", message):
         return RequestError("missing_key", f"the key {match.group(1)!r} is missing", path, ", ".join(known))
     if match := re.match(r"Expected `(.*?)`, got `(.*?)`", message):
-        allowed = " | ".join(_json_word(word) for word in match.group(1).split(" | "))
+        words = [word for word in match.group(1).split(" | ") if word != "null"]  # null only says: left out
+        allowed = " | ".join(_json_word(word) for word in words)
         return RequestError("wrong_type", f"expected {allowed}, got {_json_word(match.group(2))}", path, allowed)
+    if message.startswith("Invalid enum value"):
+        return RequestError("out_of_range", _lower(message), path, "one of the values in /openapi.json")
     if "base64" in message:
         return RequestError("invalid_base64", "not base64", path, "base64 (RFC 4648, with padding)")
     message = re.sub(r"`(\w+)`", lambda match: _json_word(match.group(1)), message)
-    return RequestError("out_of_range", message[0].lower() + message[1:], path, message.removeprefix("Expected "))
+    return RequestError("out_of_range", _lower(message), path, message.removeprefix("Expected "))
 
 
 def field_names(to: Any, path: str) -> list[str]:
@@ -212,6 +215,6 @@ def _json_word(word: str) -> str:
     return _WORDS.get(word, word)
 
 
-def _lower(error: Exception) -> str:
+def _lower(error: object) -> str:
     text = str(error)
     return text[0].lower() + text[1:]

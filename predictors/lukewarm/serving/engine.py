@@ -55,7 +55,7 @@ class Engine(EngineCore):
     def _requests(self, payload: Payload, stream: bool = False) -> tuple[list[Request | RequestError], bool]:
         self.require_ready()
         self.admission.check()
-        envelope = self.reader.envelope(payload)
+        envelope = self.reader.envelope(self.reader.parse(payload))
         if not envelope.batch:
             return [self.reader.read(envelope.items[0], keys=("items", "stream"))], False
         if stream:

@@ -33,9 +33,9 @@ class RequestReader:
         default = defaults.max_new_tokens or DEFAULT_NEW_TOKENS
         self._fill_new_tokens = default > limits.max_new_tokens
 
-    def envelope(self, payload: Payload) -> Envelope:
-        """Split the native request into its items; an item's own mistakes are found later, one by one."""
-        value = require_object(self.parse(payload))
+    def envelope(self, value: Any) -> Envelope:
+        """Split a native request, parsed, into its items; an item's own mistakes are found later, one by one."""
+        value = require_object(value)
         stream = value.get("stream", False)
         if not isinstance(stream, bool):
             raise RequestError("wrong_type", f"expected boolean, got {json_type(stream)}", "$.stream", "boolean")
