@@ -49,6 +49,7 @@ class Container:
 
     base_image: str
     command: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()  # for platforms that put words of their own in place of the command
     env: Mapping[str, str] = field(default_factory=dict)
     system_packages: tuple[str, ...] = ()
     workdir: str = "/app"
@@ -67,11 +68,12 @@ class ArtifactPlan:
     container: Container | None = None
     notes: tuple[str, ...] = ()  # what the user has to know or do next
     vendor: bool = True  # copy the sources of lukewarm.predictors and lukewarm.serving
+    sources_dir: str = ""  # the folder they go into
 
     @property
     def weights_bytes(self) -> int:
         """Bytes of the bundle in the artifact."""
-        return sum(copy.bytes for path, copy in self.copies.items() if path.startswith(f"{BUNDLE_DIR}/"))
+        return sum(copy.bytes for path, copy in self.copies.items() if BUNDLE_DIR in path.split("/")[:-1])
 
     @property
     def estimated_bytes(self) -> int:
@@ -121,6 +123,8 @@ class Adapter(abc.ABC):
     providers: ClassVar[tuple[str, ...]] = ()  # who can run it; names of `lukewarm.providers`
     options: ClassVar[Mapping[str, str]] = {}  # keys of `targets.<name>` and what they do
     wire: ClassVar[Wire] = AsgiWire()
+    data_dir: ClassVar[str] = ""  # folder of the artifact that holds bundle and spec; "" is the artifact itself
+    sources_dir: ClassVar[str] = ""  # folder of the artifact that holds the package `lukewarm`
 
     @abc.abstractmethod
     def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:
@@ -159,20 +163,35 @@ class Adapter(abc.ABC):
         if options.in_place:
             return ArtifactPlan(target=self.name, entry=self.entry, files=own, vendor=False)
         requirements = (*options.requirements, *spec.requirements)
+        at = f"{self.data_dir}/" if self.data_dir else ""
         shared = {
-            SPEC_FILE: runtime_spec(spec),
+            f"{at}{SPEC_FILE}": runtime_spec(spec),
             "requirements.txt": "".join(f"{line}\n" for line in requirements).encode(),
         }
-        copies = {f"{BUNDLE_DIR}/{file.path}": _copy(bundle.root, file.path, file.bytes, file.sha256)
-                  for file in bundle.manifest.files}  # fmt: skip
-        copies[f"{BUNDLE_DIR}/{MANIFEST}"] = Copy(source=bundle.root / MANIFEST, bytes=0)
-        clash = sorted((set(options.include) & (set(own) | set(shared) | set(copies))) | _reserved(options.include))
+        copies = {
+            f"{at}{BUNDLE_DIR}/{file.path}": Copy(
+                source=bundle.root / file.path, bytes=file.bytes, sha256=file.sha256
+            )
+            for file in bundle.manifest.files
+        }  # fmt: skip
+        copies[f"{at}{BUNDLE_DIR}/{MANIFEST}"] = Copy(source=bundle.root / MANIFEST, bytes=0)
+        self._check_names(options.include, {*own, *shared, *copies})
+        return ArtifactPlan(
+            target=self.name,
+            entry=self.entry,
+            files={**shared, **own},
+            copies={**copies, **options.include},
+            requirements=requirements,
+            container=container,
+            notes=self.notes(spec),
+            sources_dir=self.sources_dir,
+        )
+
+    def _check_names(self, include: Mapping[str, Copy], taken: set[str]) -> None:
+        folders = {BUNDLE_DIR, "lukewarm", "artifact.json", self.data_dir, self.sources_dir}
+        clash = sorted(path for path in include if path in taken or path.split("/")[0] in folders)
         if clash:
             raise SpecError(f"these names are used by the {self.name} artifact itself: {', '.join(clash)}", "include")
-        return ArtifactPlan(
-            target=self.name, entry=self.entry, files={**shared, **own}, copies={**copies, **options.include},
-            requirements=requirements, container=container, notes=self.notes(spec),
-        )  # fmt: skip
 
 
 def runtime_spec(spec: ModelSpec) -> bytes:
@@ -183,11 +202,3 @@ def runtime_spec(spec: ModelSpec) -> bytes:
         spec, source=None, accuracy=Accuracy(), include=[], targets={}, env={}, image_budget_mb=None
     )
     return msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n"
-
-
-def _copy(root: Path, path: str, size: int, digest: str) -> Copy:
-    return Copy(source=root / path, bytes=size, sha256=digest)
-
-
-def _reserved(paths: Mapping[str, Copy]) -> set[str]:
-    return {path for path in paths if path.split("/")[0] in (BUNDLE_DIR, "lukewarm", "artifact.json")}

@@ -43,9 +43,16 @@ engine = Engine.open(HERE / ROOT_)
 
 @bentoml.service(name=NAME_, workers=1, resources=RESOURCES_, traffic=TRAFFIC_, envs=ENVS_)
 @bentoml.asgi_app(create_app(engine))
-class Service:  # the app's lifespan loads the model, and drains it at the end
+class Service:
+    def __init__(self) -> None:
+        engine.start_in_background()
+
     def __is_ready__(self) -> bool:
         return engine.ready
+
+    @bentoml.on_shutdown
+    def leave(self) -> None:
+        engine.drain()
 '''
 # BentoML's own limit would answer in its own shape; ours answers first
 TIMEOUT_MARGIN_S = 30

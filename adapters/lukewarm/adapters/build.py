@@ -99,7 +99,8 @@ def plan_options(adapter: Adapter, spec: ModelSpec, spec_root: Path) -> PlanOpti
 
 def write(plan: ArtifactPlan, bundle: Bundle, name: str, out: Path) -> Artifact:
     """Write a plan: beside the target first, then renamed. Refuses a folder that is not an artifact of ours."""
-    sources = shipped_sources() if plan.vendor else {}
+    prefix = f"{plan.sources_dir}/" if plan.sources_dir else ""
+    sources = {f"{prefix}{path}": file for path, file in shipped_sources().items()} if plan.vendor else {}
     key = _key(plan, sources)
     _refuse_foreign(out)
     if (out / MARK).is_file():

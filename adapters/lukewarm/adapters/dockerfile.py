@@ -14,15 +14,26 @@ ENV = {"PYTHONUNBUFFERED": "1", "PIP_NO_CACHE_DIR": "1", "ORT_DISABLE_TELEMETRY"
 
 
 def container(
-    adapter: Adapter, spec: ModelSpec, command: Sequence[str], *, port: int | None = None, workdir: str = "/app"
+    adapter: Adapter,
+    spec: ModelSpec,
+    command: Sequence[str],
+    *,
+    port: int | None = None,
+    workdir: str = "/app",
+    as_entrypoint: bool = False,
 ) -> Container:
     """How this artifact runs as a container: base image from `targets.<name>.base_image`."""
     given = adapter.settings(spec).get("base_image", f"python:{spec.python}-slim")
+    env = {**ENV, "PYTHONPATH": workdir} | ({"PORT": str(port)} if port else {})
     return Container(
-        base_image=image_reference(given, f"targets.{adapter.name}.base_image"), command=tuple(command),
-        env={**ENV, "PYTHONPATH": workdir, **spec.env}, system_packages=tuple(spec.system_packages), port=port,
+        base_image=image_reference(given, f"targets.{adapter.name}.base_image"),
+        command=() if as_entrypoint else tuple(command),
+        entrypoint=tuple(command) if as_entrypoint else (),
+        env={**env, **spec.env},
+        system_packages=tuple(spec.system_packages),
+        port=port,
         workdir=workdir,
-    )  # fmt: skip
+    )
 
 
 def dockerfile(image: Container, files: Sequence[str], header: str) -> str:
@@ -42,6 +53,7 @@ def dockerfile(image: Container, files: Sequence[str], header: str) -> str:
         # bytecode is part of the image: nothing is compiled during a cold start
         docker_exec("RUN", ["python", "-m", "compileall", "-q", "."]),
         f"EXPOSE {image.port}\n" if image.port else "",
-        docker_exec("CMD", image.command),
+        docker_exec("ENTRYPOINT", image.entrypoint) if image.entrypoint else "",
+        docker_exec("CMD", image.command) if image.command else "",
     ]
     return "".join(parts)

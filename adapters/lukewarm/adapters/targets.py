@@ -17,5 +17,10 @@ TARGETS = Registry(
         Row("banana", f"{_A}.banana", "adapter", "banana"),
         Row("lambda", f"{_A}.lambda_", "adapter", "lambda"),
         Row("cloudrun", f"{_A}.cloudrun", "adapter", "serve"),
+        Row("sagemaker", f"{_A}.sagemaker", "adapter", "serve"),
+        Row("vertex", f"{_A}.vertex", "adapter", "serve"),
+        Row("azure", f"{_A}.azure", "adapter", "serve"),
+        Row("kserve", f"{_A}.kserve", "adapter", "serve"),
+        Row("hf-endpoints", f"{_A}.hf_endpoints", "adapter", "serve"),
     ),
 )

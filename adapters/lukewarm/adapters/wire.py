@@ -149,11 +149,21 @@ def envelope(key: str, payload: bytes) -> bytes:
 
 def streamed(payload: bytes) -> bytes:
     """The payload with `"stream": true`, if it is a JSON object."""
+    value = parsed_object(payload)
+    return payload if value is None else json.dumps({**value, "stream": True}).encode()
+
+
+def parsed_object(payload: bytes) -> dict[str, Any] | None:
+    """The payload as a JSON object, or None if it is none; NaN and the like count as none."""
     try:
-        value = json.loads(payload)
-    except ValueError:
-        return payload
-    return json.dumps({**value, "stream": True}).encode() if isinstance(value, dict) else payload
+        value = json.loads(payload, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def sse(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -124,8 +124,8 @@ class FakeReplicate(Loopback):
             wrong.append("The specified version does not exist")
         if body["hardware"] not in HARDWARE:
             wrong.append(f"hardware {body['hardware']!r} is not available")
-        if not 0 <= body["min_instances"] <= 5 or not 0 <= body["max_instances"] <= 20:
-            wrong.append("min_instances is 0 to 5, max_instances 0 to 20")
+        if not 0 <= body["min_instances"] <= body["max_instances"] or body["max_instances"] < 1:
+            wrong.append("min_instances and max_instances do not fit each other")
         return wrong
 
     def _release(self, name: str, body: dict[str, Any], number: int) -> dict[str, Any]:
