@@ -122,7 +122,7 @@ def _shared(one: Offer, models: list[Model], interruptions_per_month: float | No
 
 
 def _separate(catalog: Catalog, models: list[Model], names: tuple[str, ...]) -> list[Separate]:
-    """Every plan that can run all of the models, each on its own cheapest fitting hardware and the plan's own window."""
+    """Every plan that can run all of the models, each on its cheapest fitting hardware, with the plan's own window."""
     per_plan: dict[str, dict[str, Offer]] = {}
     for model in models:
         found, _ = candidates(catalog, model.workload, names)

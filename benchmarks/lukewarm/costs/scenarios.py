@@ -55,8 +55,9 @@ def _large(catalog: Catalog) -> Scenario:
 
 def _cloud_run_ratio(catalog: Catalog) -> Scenario:
     small, large = _cloud_run(catalog, 1, 2), _cloud_run(catalog, 2, 8)
-    inputs: dict[str, float | str] = {"usd_2_vcpu_8_gib": large, "usd_1_vcpu_2_gib": small}
-    return Scenario("cloud-run-ratio", None, round(large / small, 2), inputs, _ML6)
+    exact = round(large / small, 4)
+    inputs: dict[str, float | str] = {"usd_2_vcpu_8_gib": large, "usd_1_vcpu_2_gib": small, "ratio_unrounded": exact}
+    return Scenario("cloud-run-ratio", None, round(exact, 1), inputs, _ML6)
 
 
 def _lambda(catalog: Catalog) -> Scenario:

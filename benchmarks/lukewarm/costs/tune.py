@@ -115,7 +115,7 @@ def _one_per_target(catalog: Catalog, workload: Workload, names: tuple[str, ...]
 
 
 def _grid(offers: list[Offer], gains: Gains) -> Iterator[Policy]:
-    """Settings worth trying: a size above 1 only where it gains something, a window only where every target allows it."""
+    """Settings worth trying: a size above 1 only where it gains something, windows that every target allows."""
     settable = [o.plan.window_s for o in offers if o.plan.window_s.settable]
     low = max((w.min or 0.0 for w in settable), default=0.0)
     high = min((math.inf if w.max is None else w.max for w in settable), default=math.inf)
@@ -123,7 +123,7 @@ def _grid(offers: list[Offer], gains: Gains) -> Iterator[Policy]:
     for concurrency in SIZES if gains.concurrency_marginal < 1 else (1,):
         for batch in SIZES if gains.batch_marginal < 1 else (1,):
             for minimum in (0, 1):
-                for window in windows if settable and minimum == 0 else windows[:1]:
+                for window in windows if settable else windows[:1]:
                     yield Policy(
                         window,
                         min_instances=minimum,
