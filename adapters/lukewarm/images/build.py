@@ -190,7 +190,8 @@ def _run_config(given: ImageInput, base: Base) -> dict[str, Any]:
     config = dict(base.config.get("config") or {})
     env = dict(line.partition("=")[::2] for line in config.get("Env") or [])
     path = env.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    env |= {"PATH": f"/{SITE}/bin:{path}", "PYTHONPATH": f"/{SITE}", **given.env}
+    env |= {**given.env, "PATH": f"/{SITE}/bin:{given.env.get('PATH', path)}"}
+    env["PYTHONPATH"] = ":".join(filter(None, (given.env.get("PYTHONPATH"), f"/{SITE}")))
     config["Env"] = [f"{name}={value}" for name, value in env.items()]
     config["WorkingDir"] = given.workdir
     config.pop("Entrypoint", None)

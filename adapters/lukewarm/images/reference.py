@@ -51,7 +51,7 @@ class Reference:
         return replace(self, tag=None, digest=digest)
 
 
-def parse_reference(text: str) -> Reference:
+def parse_reference(text: str, default_tag: str = "latest") -> Reference:
     """`[host[:port]/]path[:tag][@sha256:...]` -> Reference; docker.io and `library/` are filled in as docker does.
 
     Raises SpecError that says which part is wrong.
@@ -80,7 +80,7 @@ def parse_reference(text: str) -> Reference:
         raise SpecError(
             f"{text!r}: {repository!r} is not a repository path; it is lower case, like ghcr.io/me/my-model:1"
         )
-    return Reference(registry, repository, tag or (None if digest else "latest"), digest or None)
+    return Reference(registry, repository, tag or (None if digest else default_tag), digest or None)
 
 
 def is_loopback(host: str) -> bool:

@@ -123,6 +123,7 @@ class Provider(abc.ABC):
     name: ClassVar[str]
     target: ClassVar[str]  # whose artifact it takes
     needs_image: ClassVar[bool]
+    takes_overrides: ClassVar[bool] = False  # `targets.<target>.overrides` are for the provider, not in the artifact
     gone: ClassVar[str] = ""  # why nothing can be pushed there any more
     hardware: ClassVar[Mapping[str, str]] = {}  # GPU name -> the provider's own name
 

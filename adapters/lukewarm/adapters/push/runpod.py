@@ -43,6 +43,7 @@ class Runpod(Provider):
     name = "runpod"
     target = "runpod"
     needs_image = True
+    takes_overrides = True
     # the pool of machines that has the GPU; Runpod places workers on any card of a pool
     hardware: ClassVar[Mapping[str, str]] = {
         "cpu": "cpu", "A4000": "AMPERE_16", "L4": "AMPERE_24", "A5000": "AMPERE_24", "RTX3090": "AMPERE_24",
