@@ -45,8 +45,6 @@ class Call:
         self._on_released = on_released
         for job in self.jobs:
             job.released = self._one_released
-        if not self.jobs:
-            on_released()
 
     def _one_released(self) -> None:
         with self._lock:

@@ -197,9 +197,11 @@ class EngineCore:
         n_request = self.admission.enter()
         call = Call(slots, self._worker, self.spec.limits.request_timeout_s, lambda: self._left(call))
         call.n_request = n_request
+        if not call.jobs:  # all refused or all cached: nothing will run that could release the slot
+            self._left(call)
+            return call
         with self._lock:
-            if call.jobs:
-                self._calls.add(call)
+            self._calls.add(call)
         self._worker.submit(call.jobs)
         return call
 
