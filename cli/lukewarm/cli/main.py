@@ -42,7 +42,7 @@ _MODULES = {"import": ("lukewarm.cli.import_", "import_")}
 EPILOG = """\b
 Exit codes: 0 done, 1 unexpected, 2 wrong use, 3 spec, 4 source model, 5 not supported,
 6 bundle, 7 accuracy over budget, 8 missing extra, 9 disk, 10 local server, 11 request,
-12 provider, 13 prices, 130 interrupted."""
+12 provider, 13 prices, 14 predictor, 130 interrupted."""
 
 
 class Verbs(click.Group):

@@ -15,6 +15,7 @@ LukewarmError (1)
     CancelledError (11)    the caller went away or the deadline passed
   ProviderError (12)       a provider refused: not logged in, no quota, name taken
     NotLoggedIn (12)
+  PredictorError (14)      the user's own predictor failed; the process goes on (HTTP 500)
   PriceError (13)          unknown provider, hardware or date in the price catalog; impossible traffic
 
 Exit codes 0 (done), 1 (unexpected), 2 (wrong use of the command) and 130 (interrupted) are the shell's own.
@@ -153,6 +154,12 @@ class PriceError(LukewarmError):
     """Unknown provider, hardware or date in the price catalog, or traffic that cannot be served."""
 
     exit_code = 13
+
+
+class PredictorError(LukewarmError):
+    """The user's own predictor raised; the message names its exception and line, and the process goes on."""
+
+    exit_code = 14
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
