@@ -110,7 +110,7 @@ class EngineCore:
             self.status, self.failure = "loading", ""
         started = time.perf_counter()
         try:
-            predictor = load_predictor(self.bundle, self._runtime, warm_up=True)
+            predictor = self._load()
         except BaseException as error:
             self.failure = f"{error}" if isinstance(error, LukewarmError) else f"{type(error).__name__}: {error}"
             self.exit_code = error.exit_code if isinstance(error, LukewarmError) else 1
@@ -126,6 +126,9 @@ class EngineCore:
         self.ready_at = time.perf_counter()
         self.status = "ready"
         self._settled.set()
+
+    def _load(self) -> Predictor:
+        return load_predictor(self.bundle, self._runtime, warm_up=True)
 
     def after_fork(self) -> None:
         """In a forked worker: a process of its own, with its own numbers."""

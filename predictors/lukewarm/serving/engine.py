@@ -13,9 +13,10 @@ from lukewarm.predictors.tasks import Request
 from lukewarm.serving.call import Meta, Outcome
 from lukewarm.serving.core import Answer, EngineCore
 from lukewarm.serving.errors import error_body, relocated
-from lukewarm.serving.requests import Payload
+from lukewarm.serving.requests import Envelope, Payload
 
 __all__ = ["Answer", "Engine", "Meta", "error_body"]
+KEYS = ("items", "stream")  # of a native request, beside the task's own
 
 
 class Engine(EngineCore):
@@ -42,25 +43,35 @@ class Engine(EngineCore):
 
     async def apredict(self, payload: Payload) -> dict[str, Any]:
         """As `predict`, for an event loop. Cancelling the task cancels the model's work."""
-        requests, batch = self._requests(payload)
+        requests, batch = await self._arequests(payload)
         return as_dict(await self.arun(requests), batch)
 
     async def astream(self, payload: Payload) -> AsyncIterator[dict[str, Any]]:
         """As `stream`, for an event loop. Closing the generator cancels the model's work."""
-        requests, _ = self._requests(payload, stream=True)
+        requests, _ = await self._arequests(payload, stream=True)
         assert isinstance(requests[0], Request)
         async for piece in self.aiter(requests[0]):
             yield {"delta": piece} if isinstance(piece, str) else {"result": as_dict(piece)}
 
     def _requests(self, payload: Payload, stream: bool = False) -> tuple[list[Request | RequestError], bool]:
+        envelope = self._envelope(payload, stream)
+        if envelope.batch:
+            return list(self.reader.read_each(envelope.items)), True
+        return [self.reader.read(envelope.items[0], KEYS)], False
+
+    async def _arequests(self, payload: Payload, stream: bool = False) -> tuple[list[Request | RequestError], bool]:
+        envelope = self._envelope(payload, stream)
+        if envelope.batch:
+            return list(await self.reader.aread_each(envelope.items)), True
+        return [await self.reader.aread(envelope.items[0], KEYS)], False
+
+    def _envelope(self, payload: Payload, stream: bool) -> Envelope:
         self.require_ready()
         self.admission.check()
         envelope = self.reader.envelope(self.reader.parse(payload))
-        if not envelope.batch:
-            return [self.reader.read(envelope.items[0], keys=("items", "stream"))], False
-        if stream:
+        if envelope.batch and stream:
             raise RequestError("not_streamable", "a batch cannot be streamed", "$.items", "a single item")
-        return self.reader.read_each(envelope.items), True
+        return envelope
 
     def __enter__(self) -> Engine:
         self.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import msgspec
 
 from lukewarm.predictors.errors import RequestError
 from lukewarm.predictors.spec import Generation, Limits
-from lukewarm.predictors.tasks import Request
+from lukewarm.predictors.tasks import BinaryRequest, Request
 from lukewarm.serving.decoding import check_json, convert, json_type, parse_json, require_object
 
 Payload = bytes | bytearray | memoryview | str | dict[str, Any]
@@ -30,6 +31,7 @@ class RequestReader:
     def __init__(self, request_type: type[Request], limits: Limits, defaults: Generation) -> None:
         self.request_type = request_type
         self._limits = limits
+        self._binary = issubclass(request_type, BinaryRequest)
         default = defaults.max_new_tokens or DEFAULT_NEW_TOKENS
         self._fill_new_tokens = default > limits.max_new_tokens
 
@@ -73,8 +75,14 @@ class RequestReader:
         return value
 
     def read(self, value: Any, keys: tuple[str, ...] = ()) -> Request:
-        """One item to a typed request. `keys` as in decoding.convert. Raises RequestError."""
-        request = convert(require_object(value), self.request_type, keys=keys)
+        """One item to a typed request. `keys` as in decoding.convert. Raises RequestError.
+
+        Blocks while it fetches, if the item names a URL (see `fetches`).
+        """
+        item = require_object(value)
+        if self._binary and "url" in item:
+            item = self._fetched(item)
+        request = convert(item, self.request_type, keys=keys)
         tokens = getattr(request, "max_new_tokens", None)
         limit = self._limits.max_new_tokens
         if tokens is not None and tokens > limit:
@@ -83,6 +91,35 @@ class RequestReader:
         if tokens is None and self._fill_new_tokens and "max_new_tokens" in request.__struct_fields__:
             request = msgspec.structs.replace(request, max_new_tokens=limit)
         return request
+
+    def fetches(self, values: Sequence[Any]) -> bool:
+        """Reading these items will fetch from the network: keep it off the event loop."""
+        return self._binary and any(isinstance(value, dict) and "url" in value for value in values)
+
+    async def aread_each(self, values: Sequence[Any]) -> list[Request | RequestError]:
+        """As `read_each`, for an event loop."""
+        if not self.fetches(values):
+            return self.read_each(values)
+        return await asyncio.to_thread(self.read_each, values)
+
+    async def aread(self, value: Any, keys: tuple[str, ...] = ()) -> Request:
+        """As `read`, for an event loop."""
+        if not self.fetches([value]):
+            return self.read(value, keys)
+        return await asyncio.to_thread(self.read, value, keys)
+
+    def _fetched(self, item: dict[str, Any]) -> dict[str, Any]:
+        url = item["url"]
+        if not self._limits.url_inputs:
+            raise RequestError("url_inputs_off", "this model takes no URLs", "$.url", "data: the bytes in base64")
+        if "data" in item:
+            raise RequestError("one_of", "give one of 'data' and 'url'", "$.url", "data | url")
+        if not isinstance(url, str):
+            raise RequestError("wrong_type", f"expected string, got {json_type(url)}", "$.url", "string")
+        from lukewarm.serving.fetch import FetchPolicy, fetch
+
+        data = fetch(url, FetchPolicy(max_bytes=self.max_body_bytes))
+        return {**{key: value for key, value in item.items() if key != "url"}, "data": data}
 
     def read_each(self, values: Sequence[Any]) -> list[Request | RequestError]:
         """Typed requests, each mistake in the place of its item, with a path into that item."""

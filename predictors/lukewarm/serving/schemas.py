@@ -157,6 +157,10 @@ class Schemas:
                     option["maxItems"] = self._limits.max_items
         if properties.get("data", {}).get("contentEncoding") == "base64":
             properties["data"]["pattern"] = BASE64
+            if self._limits.url_inputs:
+                properties["url"] = {"type": "string", "description": "http or https, in place of data"}
+                component["required"] = [name for name in component["required"] if name != "data"]
+                component["oneOf"] = [{"required": ["data"]}, {"required": ["url"]}]
         if {"prompt", "messages"} <= properties.keys() and component["additionalProperties"] is False:
             component["oneOf"] = [_only("prompt", "string", "messages"), _only("messages", "array", "prompt")]
         return component

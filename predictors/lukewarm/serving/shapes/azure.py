@@ -31,7 +31,7 @@ async def score(exchange: Exchange) -> Reply:
         answer = await run_items(engine, engine.reader.items(data, "$.data"), {})
         return Reply(item_dicts(answer, "$.data"), answer=answer)
     try:
-        answer = await engine.arun([engine.reader.read(as_item(engine, data, {}))])
+        answer = await engine.arun([await engine.reader.aread(as_item(engine, data, {}))])
         result = answer.result()
     except RequestError as error:
         raise relocated(error, "$.data") from error

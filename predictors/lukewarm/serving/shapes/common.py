@@ -32,7 +32,8 @@ def as_item(engine: Engine, value: Any, parameters: Mapping[str, Any]) -> Any:
 
 async def run_items(engine: Engine, values: Sequence[Any], parameters: Mapping[str, Any]) -> Answer:
     """Run bare values or objects as one request; mistakes stay with their item."""
-    return await engine.arun(engine.reader.read_each([as_item(engine, value, parameters) for value in values]))
+    items = [as_item(engine, value, parameters) for value in values]
+    return await engine.arun(await engine.reader.aread_each(items))
 
 
 def item_dicts(answer: Answer, at: str) -> list[dict[str, Any]]:

@@ -46,6 +46,9 @@ async def run(exchange: Exchange) -> Reply:
     values = engine.reader.items(inputs, "$.inputs") if several else [inputs]
     where = [f"$.inputs[{index}]" for index in range(len(values))] if several else ["$.inputs"]
     main = MAIN_FIELD[engine.task]
+    for taken in (main, "messages", "url"):  # the input stands in `inputs` alone
+        if taken in parameters:
+            raise RequestError("unknown_key", f"unknown key {taken!r}", f"$.parameters.{taken}")
     requests = [
         read(engine, {**parameters, main: value}, "$", _names(parameters) | {main: at.removeprefix("$.")})
         for value, at in zip(values, where, strict=True)

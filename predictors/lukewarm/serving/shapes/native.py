@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from lukewarm.serving.core import Answer
-from lukewarm.serving.engine import Engine, as_dict
+from lukewarm.serving.engine import KEYS, Engine, as_dict
 from lukewarm.serving.http import Endpoint, Exchange, Reply, event
 
 
@@ -31,9 +31,9 @@ async def predict(exchange: Exchange) -> Reply:
     engine = exchange.engine
     envelope = engine.reader.envelope(await exchange.json())
     if envelope.batch:
-        answer = await engine.arun(engine.reader.read_each(envelope.items))
+        answer = await engine.arun(await engine.reader.aread_each(envelope.items))
         return Reply(as_dict(answer, batch=True), answer=answer)
-    request = engine.reader.read(envelope.items[0], keys=("items", "stream"))
+    request = await engine.reader.aread(envelope.items[0], KEYS)
     if envelope.stream or exchange.wants_events:
         return Reply(events=events(await exchange.pieces(request)))
     answer = await engine.arun([request])
