@@ -1,0 +1,186 @@
+"""Accuracy of a text-generation bundle: perplexity and logits against the source in fp32, token by token.
+
+The bundle is measured through the Predictor that will ship, on text that comes with Python. Reference logits are kept
+in the cache, so that eight conversions of one source compute them once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from lukewarm.convert import frameworks, texts
+from lukewarm.convert.job import Job
+from lukewarm.predictors.bundle import Bundle
+from lukewarm.predictors.errors import SourceError
+from lukewarm.predictors.generation import Scorer
+from lukewarm.predictors.predictor import Runtime, load_predictor
+from lukewarm.predictors.spec import ModelSpec
+
+# limits where the spec sets none: wide enough for what a precision costs by nature, far below noise
+_MAX_PERPLEXITY_RATIO = {"fp32": 1.01, "fp16": 1.1, "bf16": 1.1}
+_MAX_PERPLEXITY_RATIO_QUANTIZED = 1.5
+_KEPT_REFERENCES = 2
+_MAX_EXPONENT = 700.0
+
+
+class TextGenerationAccuracy:
+    """Perplexity, differences of the logits, agreement of the best token."""
+
+    def measure(self, job: Job, bundle: Bundle) -> dict[str, float]:
+        import numpy as np
+
+        ids = _rows(job, bundle)
+        reference = np.load(_reference(job, ids), mmap_mode="r")
+        predictor = load_predictor(bundle, Runtime(device="cpu"))
+        try:
+            scorer = cast(Scorer, predictor)
+            found = [_compare(row, reference[place], scorer.score(row)) for place, row in enumerate(ids)]
+        finally:
+            predictor.close()
+        return _summary(found)
+
+    def over_budget(self, spec: ModelSpec, measured: Mapping[str, float]) -> list[str]:
+        budget = spec.accuracy
+        ratio = budget.max_perplexity_ratio or _MAX_PERPLEXITY_RATIO.get(
+            spec.precision, _MAX_PERPLEXITY_RATIO_QUANTIZED
+        )
+        lost = []
+        # "not within" and not "over": a NaN is neither
+        if not measured["perplexity_ratio"] <= ratio:
+            lost.append(
+                f"perplexity {measured['perplexity']:.4g} against {measured['perplexity_reference']:.4g} "
+                f"(ratio {measured['perplexity_ratio']:.3f}, allowed {ratio:g})"
+            )
+        limit = budget.max_logit_mean_diff
+        if limit is not None and not measured["logit_mean_diff"] <= limit:
+            lost.append(f"mean logit difference {measured['logit_mean_diff']:.4g}, allowed {limit:g}")
+        least = budget.min_top1_agreement
+        if least is not None and not measured["top1_agreement"] >= least:
+            lost.append(f"top-1 agreement {measured['top1_agreement']:.3f}, at least {least:g} wanted")
+        return lost
+
+
+def _rows(job: Job, bundle: Bundle) -> list[list[int]]:
+    from lukewarm.predictors.tokenization import Tokenizer
+
+    tokenizer = Tokenizer.load(bundle)
+    # special tokens would be the same few in every row
+    encode = _Encoder(tokenizer)
+    return texts.rows(
+        texts.read(job.spec.accuracy.texts),
+        encode,
+        vocab_size=job.source.vocab_size or 1,
+        context_tokens=job.source.max_context_tokens,
+    )
+
+
+class _Encoder:
+    """Text to ids of the vocabulary proper."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+
+    def ids(self, text: str) -> list[int]:
+        tokenizer = self._tokenizer
+        tokenizer.context_tokens = None  # rows are cut to length afterwards
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+
+def _reference(job: Job, ids: list[list[int]]) -> Path:
+    """The file of the source's logits [rows, length, vocab] in fp32; made once."""
+    import numpy as np
+
+    what = json.dumps([job.source.digest, ids])
+    folder = job.cache / "reference"
+    path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.npy"
+    if path.is_file():
+        path.touch()
+        return path
+    job.progress(f"{job.spec.name}: running the source in fp32 for reference", None)
+    logits = source_logits(job, ids)
+    folder.mkdir(parents=True, exist_ok=True)
+    temp = path.with_suffix(".tmp")
+    try:
+        with temp.open("wb") as stream:
+            np.save(stream, logits)
+        temp.replace(path)
+    finally:
+        temp.unlink(missing_ok=True)
+    for old in sorted(folder.glob("*.npy"), key=lambda file: file.stat().st_mtime)[:-_KEPT_REFERENCES]:
+        old.unlink()
+    return path
+
+
+def source_logits(job: Job, ids: list[list[int]]) -> Any:
+    """Logits of the source through transformers in fp32. Raises SourceError if they are not numbers."""
+    import numpy as np
+
+    model = frameworks.load_causal_lm(job.source)
+    import torch
+
+    with torch.inference_mode():
+        logits = np.stack([model(input_ids=torch.tensor([row]), use_cache=False).logits[0].numpy() for row in ids])
+    if not np.isfinite(logits).all():
+        raise SourceError(f"{job.source.root} computes values that are not numbers: its weights are damaged")
+    return logits
+
+
+def _compare(ids: list[int], reference: Any, found: Any) -> dict[str, float]:
+    """One row: logits [length, vocab] of the source and of the bundle."""
+    import numpy as np
+
+    if found.shape[-1] != reference.shape[-1]:
+        # some runtimes pad the vocabulary, or leave such padding out
+        width = min(found.shape[-1], reference.shape[-1])
+        found, reference = found[:, :width], reference[:, :width]
+    difference = np.abs(found - reference)
+    targets = np.array(ids[1:])
+    return {
+        "nll": _nll(found, targets),
+        "nll_reference": _nll(reference, targets),
+        "mean": float(difference.mean()),
+        "median": float(np.median(difference)),
+        "max": float(difference.max()),
+        "top1": float((found.argmax(-1) == reference.argmax(-1)).mean()),
+    }
+
+
+def _nll(logits: Any, targets: Any) -> float:
+    """Mean negative log likelihood of the tokens that follow."""
+    import numpy as np
+
+    scores = np.asarray(logits[:-1], np.float64)
+    top = scores.max(-1)
+    total = np.log(np.exp(scores - top[:, None]).sum(-1)) + top
+    return float((total - scores[np.arange(len(targets)), targets]).mean())
+
+
+def _summary(rows: list[dict[str, float]]) -> dict[str, float]:
+    import numpy as np
+
+    mean = {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+    perplexity = _exp(mean["nll"])
+    reference = _exp(mean["nll_reference"])
+    return {
+        "perplexity": perplexity,
+        "perplexity_reference": reference,
+        "perplexity_ratio": _exp(mean["nll"] - mean["nll_reference"]),
+        "logit_mean_diff": mean["mean"],
+        "logit_median_diff": mean["median"],
+        "logit_max_diff": max(row["max"] for row in rows),
+        "top1_agreement": mean["top1"],
+    }
+
+
+def _exp(value: float) -> float:
+    """e^value, kept within what JSON can hold; NaN (a broken model) becomes the largest."""
+    import math
+
+    return math.exp(min(value, _MAX_EXPONENT)) if value == value else math.exp(_MAX_EXPONENT)
+
+
+measure = TextGenerationAccuracy()

@@ -1,0 +1,67 @@
+"""Text generation with plain ONNX Runtime: no torch, no transformers, one run of the graph per token.
+
+`model/model.onnx` and `model/model.onnx.data`: inputs input_ids int64[batch, length], seqlens_k int32[batch] (length of
+each row after this run, less one), total_len int32[] (longest of them), last int64[scored] (positions in the flattened
+batch whose logits are wanted), maybe position_ids; past_key_values.N.key/value and present.N.key/value are one buffer
+each, written in place. Output logits float32[scored, vocab]. Manifest `options`: layers [[heads, size], ...], prepack.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lukewarm.predictors.generation import Decoder, DecoderGenerator
+from lukewarm.predictors.ort.session import library, open_graph, read_ahead
+from lukewarm.predictors.predictor import NEVER
+
+if TYPE_CHECKING:
+    from lukewarm.predictors.generation import FloatArray
+
+GRAPH = "model/model.onnx"
+WEIGHTS = "model/model.onnx.data"
+
+
+class OrtTextGenerator(DecoderGenerator):
+    """fp32, 8- and 4-bit weights; `Runtime.options` are session configuration entries."""
+
+    def setup(self) -> None:
+        read_ahead(self.bundle.root / WEIGHTS)
+        library()
+        self._failed: Exception | None = None
+        # the session opens in C++ while this thread, holding the interpreter, reads the tokenizer
+        opening = threading.Thread(target=self._open, name="lukewarm-open")
+        opening.start()
+        try:
+            super().setup()
+        finally:
+            opening.join()
+        if self._failed is not None:
+            raise self._failed
+
+    def load(self) -> None:
+        """Nothing here: `setup` has the session opened beside the tokenizer."""
+
+    def decoder(self, cancel: threading.Event) -> Decoder:
+        from lukewarm.predictors.ort.decoder import OrtDecoder
+
+        return OrtDecoder(self._session, self._layers, cancel)
+
+    def score(self, token_ids: Sequence[int]) -> FloatArray:
+        from lukewarm.predictors.ort.decoder import OrtDecoder
+
+        return OrtDecoder(self._session, self._layers, NEVER).score(token_ids)
+
+    def close(self) -> None:
+        self._session: Any = None
+
+    def _open(self) -> None:
+        options = self.bundle.manifest.options
+        self._layers = [(int(heads), int(size)) for heads, size in options["layers"]]
+        try:
+            self._session = open_graph(
+                self.bundle.path(GRAPH), self.runtime, prepack=bool(options.get("prepack", True))
+            )
+        except Exception as error:  # noqa: BLE001 - crosses threads, raised again by setup
+            self._failed = error
