@@ -21,6 +21,7 @@ from lukewarm.adapters.base import (
 )  # fmt: skip
 from lukewarm.adapters.capabilities import full
 from lukewarm.adapters.render import merge, python_source, yaml_source
+from lukewarm.adapters.wire import AsgiWire, Call
 from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.spec import ModelSpec
 
@@ -58,6 +59,13 @@ class Service:
 TIMEOUT_MARGIN_S = 30
 
 
+class BentoWire(AsgiWire):
+    """Our app's routes; readiness is BentoML's own, which gives no reason."""
+
+    def why(self) -> Call:
+        return Call(method="GET", path="/ping")
+
+
 class Bento(Adapter):
     name = "bento"
     title = "BentoML"
@@ -66,6 +74,7 @@ class Bento(Adapter):
     overrides = "bentofile.yaml"
     extra = "bento"
     providers = ("bentocloud",)
+    wire = BentoWire()
     options: ClassVar[Mapping[str, str]] = {"service": "keyword arguments laid over those of `@bentoml.service`"}
 
     def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:

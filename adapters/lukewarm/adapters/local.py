@@ -22,6 +22,7 @@ from lukewarm.predictors.spec import ModelSpec
 
 LOOPBACK = "127.0.0.1"
 RETRY_S = 0.05
+MAX_RETRY_S = 0.5  # every probe is a line in the server's log
 
 
 class Running:
@@ -37,6 +38,11 @@ class Running:
     @property
     def url(self) -> str:
         return f"http://{self.server.host}:{self.server.port}"
+
+    @property
+    def alive(self) -> bool:
+        """Whether every process that was started still runs."""
+        return bool(self._children) and all(child.popen.poll() is None for child in self._children)
 
     @property
     def pids(self) -> list[int]:
@@ -151,7 +157,7 @@ def start_server(server: LocalServer, name: str, *, timeout_s: float | None = No
 
 def _wait_ready(running: Running, timeout_s: float) -> None:
     began = time.monotonic()
-    wire, last = running.server.wire, "no answer"
+    wire, last, pause_s = running.server.wire, "no answer", RETRY_S
     while time.monotonic() - began < timeout_s:
         for child in running._children:
             processes.look(child)
@@ -166,9 +172,11 @@ def _wait_ready(running: Running, timeout_s: float) -> None:
             running.ready_s = time.monotonic() - began
             return
         last = f"HTTP {reply.status}"
+        if call := wire.why():
+            reply = running.send(call, timeout_s=5)
         if reason := wire.failed(reply):
             raise ServerError(f"{running.name} could not set up the model: {reason}\n{_log(running)}")
-        time.sleep(RETRY_S)
+        time.sleep(pause_s := min(pause_s * 1.2, MAX_RETRY_S))
     raise ServerError(f"{running.name} was not ready after {timeout_s:g} s ({last})\n{_log(running)}")
 
 

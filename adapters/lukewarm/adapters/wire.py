@@ -62,9 +62,14 @@ class Wire:
     def is_ready(self, reply: Reply) -> bool:
         return reply.status == 200
 
+    def why(self) -> Call | None:
+        """A further request that tells why the server is not ready, where `ready` does not tell."""
+        return None
+
     def failed(self, reply: Reply) -> str:
-        """Why the server will never become ready, or an empty string."""
-        return ""
+        """Why the server will never become ready, from the reply to `why` or `ready`; or an empty string."""
+        answer = self.answer(reply)
+        return str(answer.body["error"].get("message", "")) if answer.code == "setup_failed" else ""
 
     def predict(self, payload: bytes) -> Call:
         """The call for one request; `payload` is the request's JSON, valid or not."""

@@ -44,7 +44,7 @@ def serve(target: str, spec_path: Path, request_json: str | None, as_json: bool,
             return
         answer = running.request(payload)
         if as_json:
-            print_json({"target": target, "ready_s": running.ready_s, "status": answer.status, "answer": answer.body})
+            print_json(answer.body)
         else:
             text = answer.body.get("text")
             click.echo(text if answer.ok and isinstance(text, str) else local.pretty(answer.body))

@@ -43,7 +43,7 @@ def image_input(
 
 
 def cog_container(spec: ModelSpec) -> Container:
-    """As the images that `cog build` makes, its server on port 5000 in /src; without tini: there are no zombies."""
+    """As the images that `cog build` makes, its server on port 5000 in /src; without tini."""
     env = {
         "PYTHONUNBUFFERED": "1", "COG_PREDICT_TYPE_STUB": "run.py:Runner", "PYTHONPATH": "/src",
         "ORT_DISABLE_TELEMETRY": "1", **spec.env,
@@ -91,7 +91,7 @@ def tagged(text: str, image: Image | None) -> Reference:
 def push_step(reference: str, size: int | None) -> Step:
     """The step that every provider with an image has."""
     host, _, rest = reference.partition("/")
-    path = rest.rpartition(":")[0]
+    path = rest.partition(":")[0]
     return Step(
         what="image: ask for each layer, mount or send what is missing, then the manifest",
         how=f"HEAD, POST, PATCH, PUT {host}/v2/{path}/...",

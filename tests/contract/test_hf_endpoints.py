@@ -1,0 +1,12 @@
+"""The contract on the real local server of hf-endpoints."""
+
+from __future__ import annotations
+
+import pytest
+
+from lukewarm.testing import TargetContract
+
+
+@pytest.mark.servers
+class TestHfEndpoints(TargetContract):
+    target = "hf-endpoints"
