@@ -1,0 +1,276 @@
+"""The contract of a target as one test class. What a platform cannot do must stand in its capability table.
+
+A test file for a target is five lines:
+
+    @pytest.mark.servers
+    class TestMine(TargetContract):
+        target = "mine"
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from lukewarm.adapters import build, local
+from lukewarm.adapters.base import Adapter
+from lukewarm.adapters.capabilities import checked
+from lukewarm.adapters.targets import TARGETS
+from lukewarm.adapters.wire import Answer
+from lukewarm.predictors.bundle import FORMAT, MANIFEST, Bundle, Manifest, write_manifest
+from lukewarm.predictors.errors import ServerError
+from lukewarm.predictors.spec import Limits, ModelSpec
+from lukewarm.serving.conformance import BadRequest, json_cases, text_generation_cases, violations
+from lukewarm.serving.engine import Engine
+
+DELAY_S = 0.03  # the echo model's time for a word
+LIMITS = Limits(queue=2, max_new_tokens=64, max_items=4, body_mb=1.0, drain_timeout_s=10.0)
+GOLDEN: tuple[dict[str, Any], ...] = (
+    {"prompt": "one two three"},
+    {"prompt": "one two three", "max_new_tokens": 2},
+    {"prompt": "one two stop three", "stop": ["stop"]},
+    {"prompt": 'grüße 世界 🙂 "quoted" \\ back'},
+    {"messages": [{"role": "user", "content": "said in a chat"}]},
+    {"prompt": "x", "temperature": 0.0, "top_k": 5, "top_p": 0.5, "repetition_penalty": 1.1, "seed": 7},
+)
+LONG = {"prompt": "word " * 40}  # 40 times DELAY_S
+
+
+@dataclass(frozen=True)
+class Built:
+    """A project of the echo model and one target's artifact of it."""
+
+    spec: ModelSpec
+    bundle: Path
+    artifact: Path
+
+
+def echo_project(root: Path, target: str) -> Built:
+    """Write an echo bundle and build the target's artifact."""
+    bundle = root / "echo-bundle"
+    bundle.mkdir()
+    write_manifest(
+        bundle,
+        Manifest(
+            format=FORMAT,
+            name="echo",
+            task="text-generation",
+            backend="echo",
+            precision="none",
+            options={"delay_s": DELAY_S},
+        ),
+    )
+    spec = ModelSpec(name="echo", backend="echo", precision="none", limits=LIMITS)
+    artifact = build.build(target, spec, root, bundle, root / "artifact")
+    return Built(spec, bundle, artifact.root)
+
+
+class TargetContract:
+    """One real local server per class, and one more for each test that ends it."""
+
+    target: ClassVar[str]
+    start_timeout_s: ClassVar[float] = 120.0
+    # names of bad requests that the platform's own server changes or drops before we see them
+    lenient: ClassVar[frozenset[str]] = frozenset()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def adapter(cls) -> Adapter:
+        found: Adapter = TARGETS.load(cls.target)
+        return found
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def built(cls, tmp_path_factory: pytest.TempPathFactory) -> Built:
+        return echo_project(tmp_path_factory.mktemp(cls.target), cls.target)
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, adapter: Adapter, built: Built) -> Iterator[local.Running]:
+        with local.start(adapter, built.artifact, timeout_s=cls.start_timeout_s) as running:
+            yield running
+
+    def level(self, adapter: Adapter, point: str) -> str:
+        return checked(adapter)[point].level
+
+    # -- requests
+
+    @pytest.mark.parametrize("number", range(len(GOLDEN)))
+    def test_golden_requests_give_the_engines_own_answers(
+        self, server: local.Running, built: Built, number: int
+    ) -> None:
+        engine = Engine.open(built.bundle)
+        engine.start()
+        expected = engine.predict(dict(GOLDEN[number]))
+        engine.close()
+        answer = ask(server, GOLDEN[number])
+        assert answer.ok, answer
+        assert without_meta(answer.body) == without_meta(expected)
+
+    def test_bad_requests_are_refused(self, server: local.Running, adapter: Adapter) -> None:
+        level = self.level(adapter, "validation")
+        wrong = {}
+        for case in bad_requests():
+            answer = ask_raw(server, case.body)
+            if case.name in self.lenient:
+                if answer.status >= 500 or answer.http_status >= 500:
+                    wrong[case.name] = [f"lenient, but {answer}"[:300]]
+                continue
+            if found := judged(case, answer, strict=level == "yes"):
+                wrong[case.name] = found
+        assert not wrong
+        assert bool(self.lenient) <= (level != "yes"), "what the platform lets through stands in its capability table"
+        assert ask(server, GOLDEN[0]).ok, "the server is alive after all that"
+
+    def test_identity_is_in_every_answer(self, server: local.Running, adapter: Adapter) -> None:
+        assert self.level(adapter, "meta") == "yes"
+        first, second = (ask(server, GOLDEN[0]).body["meta"] for _ in range(2))
+        assert first["boot_id"] == second["boot_id"]
+        assert second["n_request"] == first["n_request"] + 1
+        assert first["load_s"] >= 0
+        assert first["exec_s"] > 0
+
+    def test_streaming(self, server: local.Running, adapter: Adapter) -> None:
+        request = {"prompt": " ".join(str(number) for number in range(20))}
+        if self.level(adapter, "streaming") == "no":
+            with pytest.raises(ServerError, match="cannot stream"):
+                list(server.stream(request))
+            return
+        began = time.monotonic()
+        arrivals = []
+        pieces = []
+        for piece in server.stream(request):
+            pieces.append(piece)
+            arrivals.append(time.monotonic() - began)
+        assert "".join(pieces) == request["prompt"]
+        assert len(pieces) == 20
+        # the last piece came well after the first: they were not held back until the end
+        assert arrivals[-1] - arrivals[0] > 10 * DELAY_S
+
+    # -- load
+
+    def test_overload_is_refused_and_the_others_are_answered(self, server: local.Running, adapter: Adapter) -> None:
+        callers = 8
+        with concurrent.futures.ThreadPoolExecutor(callers) as pool:
+            answers = list(pool.map(lambda _: server.request(LONG, timeout_s=60), range(callers)))
+        good = [answer for answer in answers if answer.ok]
+        busy = [answer for answer in answers if not answer.ok]
+        assert good
+        if self.level(adapter, "overload") == "no":
+            assert len(good) == callers, "the platform queues without a limit"
+            return
+        assert busy
+        assert all(answer.busy for answer in busy), busy
+        if self.level(adapter, "overload") == "yes":
+            assert len(good) == 1 + LIMITS.queue
+            assert {answer.code for answer in busy} == {"overloaded"}
+
+    def test_a_caller_that_leaves_frees_its_slot(self, server: local.Running, adapter: Adapter) -> None:
+        if self.level(adapter, "disconnect") == "no":
+            assert checked(adapter)["disconnect"].reason
+            return
+        payload = b'{"prompt": "' + b"word " * 60 + b'", "max_new_tokens": 60}'  # 60 * DELAY_S alone
+        call = server.server.wire.predict(payload)
+        assert call.body is not None
+        head = f"POST {call.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        with socket.create_connection((server.server.host, server.server.port)) as connection:
+            connection.sendall(f"{head}Content-Length: {len(call.body)}\r\n\r\n".encode() + call.body)
+            time.sleep(10 * DELAY_S)
+        began = time.monotonic()
+        assert ask(server, GOLDEN[0]).ok
+        assert time.monotonic() - began < 30 * DELAY_S
+
+    # -- life
+
+    def test_drain(self, adapter: Adapter, built: Built) -> None:
+        """SIGTERM in mid-request."""
+        running = local.start(adapter, built.artifact, timeout_s=self.start_timeout_s)
+        answers: list[Answer | ServerError] = []
+
+        def call() -> None:
+            try:
+                answers.append(running.request(LONG, timeout_s=30))
+            except ServerError as error:
+                answers.append(error)
+
+        caller = threading.Thread(target=call)
+        caller.start()
+        time.sleep(15 * DELAY_S)
+        ended = running.stop()
+        caller.join(30)
+        assert len(answers) == 1
+        if self.level(adapter, "drain") == "yes":
+            answer = answers[0]
+            assert isinstance(answer, Answer), answer
+            assert answer.ok, answer
+            assert ended[0].exit_code == 0
+        assert ended[0].killed == 0, "it ended by itself"
+
+    def test_a_failed_setup_says_why(self, adapter: Adapter, built: Built, tmp_path: Path) -> None:
+        broken = tmp_path / "broken"
+        build.build(self.target, built.spec, tmp_path, built.bundle, broken)
+        manifest = next(path for path in broken.rglob(MANIFEST) if path.parent.name == "bundle")
+        text = manifest.read_text()
+        manifest.write_text(text.replace('"delay_s": 0.03', '"delay_s": "soon"'))
+        assert Bundle.open(manifest.parent).manifest.options == {"delay_s": "soon"}
+        began = time.monotonic()
+        with pytest.raises(ServerError) as caught:
+            local.start(adapter, broken, timeout_s=25).stop()
+        assert "soon" in str(caught.value), caught.value
+        if self.level(adapter, "setup_failure") == "yes":
+            assert time.monotonic() - began < 25
+
+
+def bad_requests() -> list[BadRequest]:
+    """The corpus of our own server, at this suite's limits."""
+    cases = text_generation_cases(LIMITS.max_new_tokens, LIMITS.max_items)
+    return [*cases, *json_cases(int(LIMITS.body_mb * 2**20))]
+
+
+def judged(case: BadRequest, answer: Answer, *, strict: bool) -> list[str]:
+    """What is wrong with a refusal. Not strict: any 4xx in any words, but no traceback."""
+    if strict:
+        return violations(case, answer.status, answer.body)
+    wrong = []
+    if not 400 <= answer.status < 500 or answer.http_status >= 500:
+        wrong.append(f"status {answer.status}, HTTP {answer.http_status}: {answer.body}"[:300])
+    if "Traceback" in str(answer.body):
+        wrong.append("a traceback reached the client")
+    return wrong
+
+
+def ask(server: local.Running, request: dict[str, Any]) -> Answer:
+    """Ask, and ask again while the platform says that it is busy: some free a slot after they have answered."""
+    for _ in range(100):
+        answer = server.request(request, timeout_s=60)
+        if not answer.busy:
+            return answer
+        time.sleep(0.05)
+    return answer
+
+
+def ask_raw(server: local.Running, body: bytes) -> Answer:
+    """As `ask`, for a body that may be anything. A server that hangs up on us refused: status 400."""
+    for _ in range(100):
+        try:
+            answer = server.request(body, timeout_s=30)
+        except ServerError as error:
+            if server.alive and isinstance(error.__cause__, ConnectionError):
+                return Answer(status=400, body={"error": {}}, http_status=400)
+            raise
+        if not answer.busy:
+            return answer
+        time.sleep(0.05)
+    return answer
+
+
+def without_meta(body: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key != "meta"}
