@@ -90,7 +90,9 @@ class ServerProcess:
 
 
 @contextlib.contextmanager
-def running(root: Path, *options: str, env: dict[str, str] | None = None, ready: bool = True) -> Iterator[ServerProcess]:
+def running(
+    root: Path, *options: str, env: dict[str, str] | None = None, ready: bool = True
+) -> Iterator[ServerProcess]:
     """A server that is stopped at the end, whatever happened."""
     server = ServerProcess(root, *options, env=env)
     try:

@@ -86,8 +86,10 @@ def check_json(value: Any, at: str = "$") -> None:
         if depth > MAX_DEPTH:
             raise _too_deep()
         if isinstance(node, dict):
+            if any(not isinstance(key, str) for key in node):
+                raise RequestError("wrong_type", "a key is no string", path, "string keys")
             stack.extend((child, f"{path}.{key}", depth + 1) for key, child in node.items())
-            node = "".join(key for key in node if isinstance(key, str))
+            node = "".join(node)
         elif isinstance(node, (list, tuple)):
             stack.extend((child, f"{path}[{index}]", depth + 1) for index, child in enumerate(node))
         if isinstance(node, float) and (node != node or node in (float("inf"), float("-inf"))):

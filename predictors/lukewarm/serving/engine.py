@@ -39,6 +39,8 @@ class Engine(EngineCore):
         if call.jobs:
             for text in call.iterate(feed):
                 yield {"delta": text}
+        elif cached := getattr(call.outcomes()[0], "text", ""):
+            yield {"delta": cached}
         yield {"result": as_dict(self.answer(call, call.outcomes()))}
 
     async def apredict(self, payload: Payload) -> dict[str, Any]:
