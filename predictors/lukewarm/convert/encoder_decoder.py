@@ -26,22 +26,7 @@ def write_graphs(job: Job, model: Any, inputs: dict[str, Any], lengths: dict[str
     _export_decoder(model, example, inputs.get("attention_mask"), decoder)
     job.progress(f"{job.spec.name}: optimising the graphs", None)
     graphs = {path.stem: onnx_graph.optimise(path) for path in (encoder, decoder)}
-    save_at_precision(graphs, job.spec.precision, job.out / MODEL)
-
-
-def save_at_precision(graphs: dict[str, Any], precision: str, directory: Path) -> None:
-    """Quantize or tie optimised graphs, and save them with their weights shared."""
-    if precision == "int8":
-        graphs = {name: onnx_graph.quantize_weights(graph, 8) for name, graph in graphs.items()}
-    elif precision == "int4":
-        graphs = {name: onnx_graph.quantize_weights(graph, 4) for name, graph in graphs.items()}
-    else:
-        tables: dict[str, str] = {}
-        for graph in graphs.values():
-            tables |= {key: f"table_{key[:12]}" for key in onnx_graph.tables_of(graph)}
-        for graph in graphs.values():
-            onnx_graph.tie_outputs(graph, tables)
-    onnx_graph.save_shared(graphs, directory)
+    onnx_graph.write(graphs, job.spec.precision, job.out / MODEL)
 
 
 def _export_encoder(model: Any, inputs: dict[str, Any], lengths: dict[str, int], path: Path) -> tuple[Any, ...]:

@@ -16,6 +16,8 @@ CONVERTERS: dict[tuple[Task, str], str] = {
     ("text-generation", "bnb"): f"{_C}.to_bnb",
     ("text-generation", "ct2"): f"{_C}.to_ct2",
     ("text-generation", "ort"): f"{_C}.to_ort",
+    **{("embeddings", name): f"{_C}.embeddings.{name}" for name in ("hf", "ort", "ct2")},
+    **{("text-classification", name): f"{_C}.text_classification.{name}" for name in ("hf", "ort")},
     **{("text-to-text", name): f"{_C}.text_to_text.{name}" for name in ("hf", "ort", "ct2")},
 }
 # task -> module with an attribute `measure`

@@ -18,6 +18,7 @@ class Ct2Backend(Backend):
     support: ClassVar[Mapping[Task, tuple[str, ...]]] = {
         "text-generation": _PRECISIONS,
         "text-to-text": _PRECISIONS,
+        "embeddings": _PRECISIONS,
     }
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
@@ -26,6 +27,10 @@ class Ct2Backend(Backend):
             from lukewarm.predictors.ct2.text_to_text import Ct2TextToText
 
             return Ct2TextToText(bundle, runtime)
+        if bundle.manifest.task == "embeddings":
+            from lukewarm.predictors.ct2.embeddings import Ct2Embedder
+
+            return Ct2Embedder(bundle, runtime)
         from lukewarm.predictors.ct2.text_generation import Ct2TextGenerator
 
         return Ct2TextGenerator(bundle, runtime)

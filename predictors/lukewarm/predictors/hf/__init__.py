@@ -17,6 +17,8 @@ class HfBackend(Backend):
     support: ClassVar[Mapping[Task, tuple[str, ...]]] = {
         "text-generation": _PRECISIONS,
         "text-to-text": _PRECISIONS,
+        "embeddings": _PRECISIONS,
+        "text-classification": _PRECISIONS,
     }
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
@@ -25,6 +27,10 @@ class HfBackend(Backend):
             from lukewarm.predictors.hf.text_to_text import HfTextToText
 
             return HfTextToText(bundle, runtime)
+        if bundle.manifest.task in ("embeddings", "text-classification"):
+            from lukewarm.predictors.hf.encoders import HfEmbedder, HfTextClassifier
+
+            return (HfEmbedder if bundle.manifest.task == "embeddings" else HfTextClassifier)(bundle, runtime)
         from lukewarm.predictors.hf.text_generation import HfTextGenerator
 
         return HfTextGenerator(bundle, runtime)

@@ -1,0 +1,47 @@
+"""What encoders share on every backend: texts to ids, and batches of like length, so that little is padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from lukewarm.predictors.bundle import Bundle
+from lukewarm.predictors.errors import RequestError
+from lukewarm.predictors.tokenization import Tokenizer
+
+BATCH_TOKENS = 16_384  # with padding: bounds the memory of one run
+
+
+class TextEncoder:
+    """The bundle's tokenizer, held to the model's length. `options.max_tokens` is the limit if the model sets its own."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        manifest = bundle.manifest
+        limits = [n for n in (manifest.options.get("max_tokens"), manifest.max_context_tokens) if n]
+        self.max_tokens: int | None = min(limits, default=None)
+        path = bundle.path("tokenizer.json")
+        # the whole context may be filled: nothing is generated
+        context = None if self.max_tokens is None else self.max_tokens + 1
+        self._tokenizer = Tokenizer(path, context_tokens=context, vocab_size=manifest.vocab_size)
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids with the model's special tokens. Raises RequestError for a text that is too long or has no tokens."""
+        found = self._tokenizer.encode(text, path="$.text")
+        if not found:
+            raise RequestError("empty_text", "the text has no tokens", "$.text", allowed="at least one token")
+        return found
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return [self._tokenizer.token(token) or "" for token in ids]
+
+
+def batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Indices of rows for each run of the model: by length, at most BATCH_TOKENS with padding."""
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    current: list[int] = []
+    for index in order:
+        if current and len(rows[index]) * (len(current) + 1) > BATCH_TOKENS:
+            yield current
+            current = []
+        current.append(index)
+    if current:
+        yield current

@@ -1,0 +1,51 @@
+"""Embeddings and text classification with ONNX Runtime: `model/encoder.onnx`, ids and mask in, one tensor out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lukewarm.predictors.embeddings import Embedder
+from lukewarm.predictors.ort.session import open_graph
+from lukewarm.predictors.predictor import Predictor
+from lukewarm.predictors.text_classification import TextClassifier
+
+if TYPE_CHECKING:
+    from lukewarm.predictors.embeddings import FloatArray, IntArray
+
+GRAPH = "model/encoder.onnx"
+
+
+class OrtEmbedder(Embedder):
+    """The graph's output is the last hidden state."""
+
+    def load(self) -> None:
+        self._session: Any = _open(self)
+
+    def hidden_states(self, ids: IntArray, mask: IntArray) -> FloatArray:
+        return _run(self._session, ids, mask)
+
+    def close(self) -> None:
+        self._session = None
+
+
+class OrtTextClassifier(TextClassifier):
+    """The graph's output is the logits."""
+
+    def load(self) -> None:
+        self._session: Any = _open(self)
+
+    def logits(self, ids: IntArray, mask: IntArray) -> FloatArray:
+        return _run(self._session, ids, mask)
+
+    def close(self) -> None:
+        self._session = None
+
+
+def _open(predictor: Predictor) -> Any:
+    prepack = bool(predictor.bundle.manifest.options.get("prepack", True))
+    return open_graph(predictor.bundle.path(GRAPH), predictor.runtime, prepack=prepack)
+
+
+def _run(session: Any, ids: IntArray, mask: IntArray) -> FloatArray:
+    values: FloatArray = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+    return values
