@@ -39,7 +39,9 @@ class Table:
 
 
 def seconds(value: float) -> str:
-    """Three significant digits, at most milliseconds: 0.388, 4.60, 12.3."""
+    """Three significant digits: 0.388, 4.60, 12.3; below a millisecond in µs."""
+    if 0 < value < 0.001:
+        return f"{value * 1e6:.3g} µs"
     digits = 3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0
     return f"{value:.{digits}f}"
 
