@@ -18,7 +18,7 @@ from lukewarm.predictors.tasks import ClassificationResult, EmbeddingResult, Res
 from lukewarm.serving.core import Answer
 from lukewarm.serving.decoding import convert, parse_json
 from lukewarm.serving.engine import Engine
-from lukewarm.serving.errors import HttpRefusal, error_body
+from lukewarm.serving.errors import HttpRefusal, error_body, relocated
 from lukewarm.serving.http import Endpoint, Exchange, Reply
 from lukewarm.serving.shapes import health
 from lukewarm.serving.shapes.common import MAIN_FIELD, all_results, read
@@ -114,6 +114,7 @@ async def infer(exchange: Exchange) -> Reply:
     request = convert(await exchange.json(header), InferRequest)
     items = _items(engine, request, binary)
     names = {name: f"parameters.{name}" for name in request.parameters}
+    names |= {tensor.name: f"inputs[{index}].data" for index, tensor in enumerate(request.inputs)}
     typed = [read(engine, item, "$", names) for item in items]
     wanted = [output.name for output in request.outputs] or list(_output_types(engine))
     for index, name in enumerate(wanted):
@@ -149,6 +150,9 @@ def _items(engine: Engine, request: InferRequest, binary: bytes) -> list[dict[st
     columns: dict[str, list[Any]] = {}
     for index, tensor in enumerate(request.inputs):
         at = f"$.inputs[{index}]"
+        if tensor.name not in engine.reader.request_type.__struct_fields__:
+            known = ", ".join(engine.reader.request_type.__struct_fields__)
+            raise RequestError("unknown_input", f"no input {tensor.name!r}", f"{at}.name", known)
         if tensor.name in columns:
             raise RequestError("duplicate_key", f"input {tensor.name!r} stands twice", f"{at}.name", "each input once")
         size = tensor.parameters.get("binary_data_size")
@@ -185,7 +189,12 @@ def _field(engine: Engine, tensor: InputTensor, value: Any, at: str) -> Any:
         text = value.decode("utf-8")
     except UnicodeDecodeError as error:
         raise RequestError("invalid_utf8", f"not UTF-8 (byte {error.start})", f"{at}.data", "UTF-8") from error
-    return text if kind in (str, str | None) else parse_json(value)
+    if kind in (str, str | None):
+        return text
+    try:
+        return parse_json(value)
+    except RequestError as error:
+        raise relocated(error, f"{at}.data") from error
 
 
 def _output_types(engine: Engine) -> Mapping[str, tuple[str, list[int]]]:
