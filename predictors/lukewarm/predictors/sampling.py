@@ -105,6 +105,8 @@ def nucleus(weights: FloatArray, top_p: float) -> IntArray:
     spare = (1.0 - top_p) * total
     # all tokens at or below spare/n sum up to at most `spare`, so they go without being sorted
     likely = np.flatnonzero(weights > spare / weights.size)
+    if likely.size == 0:
+        return np.array([weights.size - 1 - weights[::-1].argmax()], np.int64)
     order = likely[np.argsort(weights[likely], kind="stable")]
     sums = np.cumsum(weights[order], dtype=np.float64)
     gone = max(0.0, total - float(sums[-1])) + sums <= spare

@@ -88,7 +88,11 @@ class Tokenizer:
 
     def is_special(self, token_id: int) -> bool:
         """Whether a token is special: start, end, turn of a chat ..."""
-        return token_id in self._special_ids.values()
+        return token_id in self._special
+
+    @functools.cached_property
+    def _special(self) -> frozenset[int]:
+        return frozenset(self._special_ids.values())
 
     @functools.cached_property
     def _special_ids(self) -> dict[str, int]:
@@ -97,13 +101,14 @@ class Tokenizer:
 
     def stream(self, context: Sequence[int] = ()) -> TextStream:
         """Decode token by token. With `context` (the tokens before), the text is what follows theirs."""
-        if context and context[-1] in self._byte_ids:
-            context = ()
-        return TextStream(self, context)
+        return TextStream(self, () if context and self.ends_open(context, "") else context)
 
-    def ends_open(self, token_id: int, text: str) -> bool:
-        """Whether the next token could still change the end of `text`, which `token_id` ended."""
-        return text.endswith(UNFINISHED) or token_id in self._byte_ids
+    def ends_open(self, ids: Sequence[int], text: str) -> bool:
+        """Whether the next token could still change the end of `text`, which these tokens end."""
+        if text.endswith(UNFINISHED) or not self._byte_ids:
+            return text.endswith(UNFINISHED)
+        shown = (token_id for token_id in reversed(ids) if not self.is_special(token_id))
+        return next(shown, None) in self._byte_ids
 
     def _ids(self, text: str, add_special_tokens: bool, path: str) -> list[int]:
         try:
@@ -161,7 +166,7 @@ class TextStream:
         """Take one token; the text that is certain now, often none."""
         self._fresh.append(token_id)
         text = self._tokenizer.decode(self._before + self._fresh)
-        return "" if self._tokenizer.ends_open(token_id, text) else self._advance(text)
+        return "" if self._tokenizer.ends_open(self._fresh, text) else self._advance(text)
 
     def finish(self) -> str:
         """The rest, held back until now: U+FFFD stands for half a character."""
