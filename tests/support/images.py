@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from lukewarm.images.registry import Registry
 from lukewarm.images.retry import Retry
 from lukewarm.predictors.bundle import Manifest, list_files, write_manifest
 
-QUICK = Retry(tries=4, base_s=0.001, max_s=0.01)
+QUICK = Retry(tries=4, base_s=0.001, max_s=0.01, sleep=lambda seconds: time.sleep(min(seconds, 0.01)))
 
 
 def make_bundle(root: Path, weights: bytes = b"w" * 3000) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,13 @@ def _prepare(
     from lukewarm.adapters.targets import TARGETS
 
     spec = project.spec
+    overrides = TARGETS.load(found.target).settings(spec)[OVERRIDES] if found.takes_overrides else {}
+    given = PushInput(
+        spec=spec, artifact=project.artifact_dir(found.target), artifact_bytes=0, name=options["name"],
+        hardware=options["hardware"], builder=options["builder"], image_reference=options["image_reference"],
+        options=overrides, env=dict(os.environ),
+    )  # fmt: skip
+    found.plan(given)  # what is wrong with the options shows before minutes of building
     show(f"building the {found.target} artifact", None)
     artifact = build(found.target, spec, project.root, project.bundle_dir(), project.artifact_dir(found.target))
     image, problem = None, ""
@@ -97,12 +105,7 @@ def _prepare(
             if not dry_run or error.reason not in UNREACHABLE:
                 raise
             problem = f"image not built, its bytes are not known: {error}"
-    overrides = TARGETS.load(found.target).settings(spec)[OVERRIDES] if found.takes_overrides else {}
-    given = PushInput(
-        spec=spec, artifact=artifact.root, artifact_bytes=artifact.total_bytes, image=image, name=options["name"],
-        hardware=options["hardware"], builder=options["builder"], image_reference=options["image_reference"],
-        options=overrides, env=dict(os.environ),
-    )  # fmt: skip
+    given = replace(given, artifact=artifact.root, artifact_bytes=artifact.total_bytes, image=image)
     return given, problem
 
 

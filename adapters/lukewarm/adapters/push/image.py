@@ -60,7 +60,7 @@ def cog_container(spec: ModelSpec) -> Container:
 
 
 def cog_labels(artifact: Path) -> dict[str, str]:
-    """The labels by which Replicate reads a model's configuration and inputs. Raises SpecError if they are not there."""
+    """The labels by which Replicate reads a model's configuration and inputs. Raises SpecError if they are missing."""
     import yaml
 
     try:
