@@ -76,7 +76,7 @@ def minilm(unpacked: Path, out: Path) -> None:
 
 
 def marian_en_pt(unpacked: Path, out: Path) -> None:
-    """The Firefox EN-PT student as MarianMTModel: the package's weights plus our distilled decoder delta (fp16, 34 MB)."""
+    """The Firefox EN-PT student as MarianMTModel: the package's weights plus our decoder delta (fp16, 34 MB)."""
     from lukewarm.benchmarks.distill import student
     from lukewarm.convert.bergamot import load_student
     from lukewarm.convert.marian_tokenizer import write_marian_tokenizers

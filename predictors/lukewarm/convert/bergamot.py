@@ -1,6 +1,6 @@
 """Reads a Firefox Translations (Bergamot) student and computes it exactly: Marian's binary file, SSRU decoder, in fp32.
 
-Format and architecture: github.com/marian-nmt/marian-dev (binary.cpp, transformer.h), github.com/browsermt/bergamot-translator.
+Format and architecture: github.com/marian-nmt/marian-dev (binary.cpp, transformer.h).
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def find_files(directory: Path) -> tuple[Path, Path]:
 
 
 def load_student(directory: Path) -> Student:
-    """Read and dequantize a student. Raises SourceError for a damaged file, UnsupportedError for another architecture."""
+    """Read and dequantize a student. Raises SourceError (damaged), UnsupportedError (another architecture)."""
     import torch
 
     model, vocabulary = find_files(directory)
@@ -144,7 +144,7 @@ def positions(length: int, width: int) -> Any:
 
 
 class Layers:
-    """The student's arithmetic on torch tensors; no state but the weights, so it can be exported and trained through."""
+    """The student's arithmetic on torch tensors; no state but the weights: can be exported and trained through."""
 
     def __init__(self, settings: Settings, weights: dict[str, Any]) -> None:
         self.settings = settings

@@ -1,4 +1,4 @@
-"""Encoder-decoder models to two ONNX graphs (`predictors/ort/steps.py` says what they promise), for text, image and sound.
+"""Encoder-decoders for text, image and sound to two ONNX graphs; `predictors/ort/steps.py` says what they promise.
 
 The encoder's graph ends in the keys and values of the decoder's cross-attention, so they are computed once a source.
 """
@@ -34,7 +34,7 @@ def _export_encoder(model: Any, inputs: dict[str, Any], lengths: dict[str, int],
 
     names = list(inputs)
 
-    class Encoder(torch.nn.Module):
+    class Encoder(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = model
@@ -60,7 +60,7 @@ def _export_encoder(model: Any, inputs: dict[str, Any], lengths: dict[str, int],
 def _export_decoder(model: Any, cross: tuple[Any, ...], mask: Any | None, path: Path) -> None:
     import torch
 
-    class Decoder(torch.nn.Module):
+    class Decoder(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = model

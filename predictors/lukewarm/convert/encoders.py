@@ -68,7 +68,7 @@ def write_graph(job: Job, auto_class: str, output: str) -> None:
 def _export(model: Any, output: str, path: Any) -> None:
     import torch
 
-    class Encoder(torch.nn.Module):
+    class Encoder(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = model

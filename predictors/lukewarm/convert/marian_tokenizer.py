@@ -1,7 +1,7 @@
 """Makes `tokenizer.json` for Marian models, which come with SentencePiece files and a vocabulary of other numbers.
 
-Source and target pieces share one numbering (`vocab.json`) but not always one model, so there can be two files: one that
-reads the source, and `target_tokenizer.json` that writes the target.
+Source and target pieces share one numbering (`vocab.json`) but not always one model, so there can be two files: one
+that reads the source, and `target_tokenizer.json` that writes the target.
 """
 
 from __future__ import annotations

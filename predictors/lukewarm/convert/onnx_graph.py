@@ -166,7 +166,7 @@ def quantize_dynamic(path: Path) -> Any:
     ir.save(optimise(path), optimised, external_data=optimised.name + ".data")
     with _quiet():
         quantize_dynamic(
-            optimised, out, weight_type=QuantType.QUInt8, per_channel=True, op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-            use_external_data_format=True,
+            optimised, out, weight_type=QuantType.QUInt8, per_channel=True, use_external_data_format=True,
+            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
         )  # fmt: skip
     return ir.load(out)

@@ -23,7 +23,9 @@ CONVERTERS: dict[tuple[Task, str], str] = {
 # task -> module with an attribute `measure`
 MEASURES: dict[Task, str] = {
     "text-generation": f"{_C}.accuracy",
-    # "text-to-text": f"{_C}.text_to_text.accuracy",
+    "text-to-text": f"{_C}.text_to_text.accuracy",
+    "embeddings": f"{_C}.embeddings.accuracy",
+    "text-classification": f"{_C}.text_classification.accuracy",
 }
 WITHOUT_MODEL = ("echo", "custom")  # backends whose bundle is a manifest
 

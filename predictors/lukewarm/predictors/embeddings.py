@@ -42,8 +42,8 @@ class Embedder(Predictor):
 
     def setup(self) -> None:
         options = self.bundle.manifest.options
-        self._modes = tuple(options.get("pooling") or ("mean",))
-        if unknown := [mode for mode in self._modes if mode not in POOLINGS]:
+        self.modes = tuple(options.get("pooling") or ("mean",))
+        if unknown := [mode for mode in self.modes if mode not in POOLINGS]:
             raise BundleError(
                 f"{self.bundle.root} asks for an unknown pooling {unknown[0]!r}; known: {', '.join(POOLINGS)}"
             )
@@ -62,10 +62,14 @@ class Embedder(Predictor):
                 results[index] = EmbeddingResult(embedding=vector, prompt_tokens=len(rows[index]))
         return [results[index] for index in range(len(rows))]
 
+    def token_rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, shortened where they are too long: for measurements."""
+        return self._encoder.rows(texts)
+
     def embed(self, rows: Sequence[Sequence[int]]) -> FloatArray:
         """Vectors float32 [rows, width] of token rows."""
         ids, mask = pad(rows, self.bundle.manifest.pad_token_id or 0)
-        vectors = pool(self.hidden_states(ids, mask), mask, self._modes)
+        vectors = pool(self.hidden_states(ids, mask), mask, self.modes)
         return normalize(vectors) if self._normalize else vectors
 
     def check(self, request: Request) -> None:
@@ -93,7 +97,7 @@ def pad(rows: Sequence[Sequence[int]], fill: int) -> tuple[IntArray, IntArray]:
 
 
 def pool(hidden: FloatArray, mask: IntArray, modes: Sequence[str]) -> FloatArray:
-    """float32 [rows, longest, width] -> [rows, width * modes], as sentence-transformers pools (padding on the right)."""
+    """float32 [rows, longest, width] -> [rows, width * modes], as sentence-transformers pools; padding is right."""
     import numpy as np
 
     real = mask[..., None].astype(np.float32)

@@ -12,7 +12,7 @@ BATCH_TOKENS = 16_384  # with padding: bounds the memory of one run
 
 
 class TextEncoder:
-    """The bundle's tokenizer, held to the model's length. `options.max_tokens` is the limit if the model sets its own."""
+    """The bundle's tokenizer, held to the model's length or to `options.max_tokens` if that is less."""
 
     def __init__(self, bundle: Bundle) -> None:
         manifest = bundle.manifest
@@ -24,14 +24,24 @@ class TextEncoder:
         self._tokenizer = Tokenizer(path, context_tokens=context, vocab_size=manifest.vocab_size)
 
     def ids(self, text: str) -> list[int]:
-        """Token ids with the model's special tokens. Raises RequestError for a text that is too long or has no tokens."""
+        """Token ids with the model's special tokens. Raises RequestError for a text too long or without tokens."""
         found = self._tokenizer.encode(text, path="$.text")
         if not found:
             raise RequestError("empty_text", "the text has no tokens", "$.text", allowed="at least one token")
         return found
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        return [self._tokenizer.token(token) or "" for token in ids]
+    def rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, those too long halved until they fit: for measurements, not for requests."""
+        found = []
+        for text in texts:
+            words = text.split()
+            while words:
+                try:
+                    found.append(self.ids(" ".join(words)))
+                    break
+                except RequestError:
+                    words = words[: len(words) // 2]
+        return found
 
 
 def batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:

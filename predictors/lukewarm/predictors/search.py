@@ -1,6 +1,6 @@
 """Greedy and beam search over a `StepModel`, in numpy; gives what transformers' `generate` gives for the same logits.
 
-Every sentence of a batch ends by itself and leaves the batch; transformers (5.23, `_beam_search`) keeps it and freezes it.
+Every sentence of a batch ends by itself and leaves the batch; transformers (5.23, `_beam_search`) keeps it, frozen.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lukewarm.predictors.tasks import FinishReason
 from lukewarm.predictors.text_to_text import Hypothesis, Rules, SearchSettings
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _greedy(
             alive = [alive[row] for row in keep]
             model.sentences(rows, 1)
         logits = model.step(chosen[rows].astype(np.int64), rows)
-    reason = "cancelled" if cancel.is_set() else "length"
+    reason: FinishReason = "cancelled" if cancel.is_set() else "length"
     return [done.get(index) or Hypothesis(new[index], reason) for index in range(count)]
 
 

@@ -1,7 +1,7 @@
 """What text classification means on every backend: logits to labels with scores, as transformers' pipeline gives them.
 
-In the bundle: tokenizer.json, `model/`, and options: `labels` (in the order of the outputs), `function` (softmax, sigmoid or
-none), `max_tokens`.
+In the bundle: tokenizer.json, `model/`, and options: `labels` (in the order of the outputs), `function` (softmax,
+sigmoid or none), `max_tokens`.
 """
 
 from __future__ import annotations
@@ -64,6 +64,10 @@ class TextClassifier(Predictor):
                 )
         return [results[index] for index in range(len(rows))]
 
+    def token_rows(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of texts, shortened where they are too long: for measurements."""
+        return self._encoder.rows(texts)
+
     def scores(self, rows: Sequence[Sequence[int]]) -> FloatArray:
         """Scores float32 [rows, labels] of token rows."""
         logits = self.logits(*pad(rows, self.bundle.manifest.pad_token_id or 0))
@@ -101,7 +105,7 @@ def apply(function: str, logits: FloatArray) -> FloatArray:
         return logits
     if function == "sigmoid":
         ends = np.exp(-np.abs(logits))
-        sigmoid: FloatArray = np.where(logits >= 0, 1.0, ends) / (1.0 + ends)
+        sigmoid: FloatArray = np.where(logits >= 0, np.float32(1), ends) / (1 + ends)
         return sigmoid
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     softmax: FloatArray = powers / powers.sum(-1, keepdims=True)

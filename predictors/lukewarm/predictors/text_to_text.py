@@ -1,4 +1,4 @@
-"""What text-to-text means on every backend: settings, the model's own rules, and the predictor around a runtime's search.
+"""What text-to-text means on every backend: settings, the model's rules, the predictor around a runtime's search.
 
 No numpy here: the ct2 path starts without it. What a converter puts into the bundle:
   tokenizer.json, target_tokenizer.json   the second only where the target side has its own pieces (Marian)
@@ -57,7 +57,7 @@ class Rules:
         """The rules in a bundle's options. Raises BundleError."""
         found = bundle.manifest.options.get("search")
         try:
-            values = {
+            values: dict[str, Any] = {
                 key: tuple(value) if isinstance(value, list) else value for key, value in dict(found or {}).items()
             }
             return cls(**values)

@@ -1,4 +1,4 @@
-"""Training pairs on disk: one line a sentence, token ids of source and teacher translation. Appended, never rewritten."""
+"""Training pairs on disk: one line a sentence, ids of source and teacher translation. Appended, never rewritten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pupil: a standard MarianMTModel that starts as a copy of the package's student, and the small file of what was learnt."""
+"""The pupil: a standard MarianMTModel that starts as a copy of the package's student, and the delta that was learnt."""
 
 from __future__ import annotations
 

@@ -45,7 +45,9 @@ def _load(predictor: Predictor, auto_class: str) -> Any:
     device = prepare_torch(predictor.runtime)
     manifest = predictor.bundle.manifest
     arguments = {**manifest.options.get("arguments", {}), **predictor.runtime.options}
-    return load_model(auto_class, predictor.bundle.root / "model", device, dtype=torch_dtype(manifest.precision), **arguments)
+    return load_model(
+        auto_class, predictor.bundle.root / "model", device, dtype=torch_dtype(manifest.precision), **arguments
+    )
 
 
 def _run(model: Any, ids: IntArray, mask: IntArray) -> Any:

@@ -1,4 +1,4 @@
-"""An encoder-decoder of transformers as a `StepModel`: our own search over torch, for models whose `generate` is special."""
+"""An encoder-decoder of transformers as a `StepModel`: our search over torch, where `generate` is special."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class TorchSteps:
     """One run: the encoder's output is given, the decoder's cache grows step by step. Logits are float32 in numpy."""
 
     def __init__(self, model: Any, encoder_outputs: Any, attention_mask: Any | None) -> None:
-        """`encoder_outputs` is a BaseModelOutput [sentences, length, width], `attention_mask` int64 [sentences, length]."""
+        """`encoder_outputs` holds [sentences, length, width], `attention_mask` is int64 [sentences, length]."""
         from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
         self._model = model

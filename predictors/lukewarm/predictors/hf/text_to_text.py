@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from lukewarm.predictors.hf.loading import load_model, prepare_torch, torch_dtype
-from lukewarm.predictors.text_to_text import Hypothesis, SearchSettings, TextToTextPredictor
+from lukewarm.predictors.predictor import NEVER
+from lukewarm.predictors.text_to_text import Hypothesis, Rules, SearchSettings, TextToTextPredictor
 
 
 class HfTextToText(TextToTextPredictor):
@@ -24,39 +25,45 @@ class HfTextToText(TextToTextPredictor):
     def run(
         self, sources: Sequence[Sequence[int]], settings: SearchSettings, cancel: threading.Event
     ) -> list[Hypothesis]:
-        import torch
-
-        ids, mask = pad(sources, self.bundle.manifest.pad_token_id or 0)
-        with torch.inference_mode():
-            out = self._model.generate(
-                input_ids=ids.to(self._model.device), attention_mask=mask.to(self._model.device),
-                max_new_tokens=settings.max_new_tokens, max_length=None, num_beams=settings.num_beams,
-                length_penalty=settings.length_penalty, do_sample=False,
-                stopping_criteria=[lambda tokens, *_, **__: torch.full(tokens.shape[:1], cancel.is_set())],
-            )  # fmt: skip
-        return [self._hypothesis(row, settings, cancel) for row in out[:, len(self.rules.start_ids) :].tolist()]
+        return generate(self._model, sources, settings, self.rules, self.bundle.manifest.pad_token_id or 0, cancel)
 
     def close(self) -> None:
         self._model = None
 
-    def _hypothesis(self, row: list[int], settings: SearchSettings, cancel: threading.Event) -> Hypothesis:
-        end = next((place for place, token in enumerate(row) if token in self.rules.eos_ids), None)
-        if end is not None:
-            return Hypothesis(row[:end], "eos")
-        pad_id = self.bundle.manifest.pad_token_id
-        while row and row[-1] == pad_id:
-            row.pop()
-        return Hypothesis(row, "cancelled" if cancel.is_set() else "length")
 
-
-def pad(rows: Sequence[Sequence[int]], fill: int) -> tuple[Any, Any]:
-    """Token rows -> ids and mask, int64 [rows, longest], padded on the right."""
+def generate(
+    model: Any,
+    sources: Sequence[Sequence[int]],
+    settings: SearchSettings,
+    rules: Rules,
+    pad_id: int,
+    cancel: threading.Event = NEVER,
+) -> list[Hypothesis]:
+    """The best hypothesis for each row of source ids, in one batch."""
     import torch
 
-    longest = max(map(len, rows))
-    ids = torch.full((len(rows), longest), fill)
-    mask = torch.zeros((len(rows), longest), dtype=torch.long)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = torch.tensor(list(row))
-        mask[index, : len(row)] = 1
-    return ids, mask
+    from lukewarm.predictors.embeddings import pad
+
+    ids, mask = pad(sources, pad_id)
+    with torch.inference_mode():
+        out = model.generate(
+            input_ids=torch.from_numpy(ids).to(model.device),
+            attention_mask=torch.from_numpy(mask).to(model.device),
+            max_new_tokens=settings.max_new_tokens,
+            max_length=None,
+            num_beams=settings.num_beams,
+            length_penalty=settings.length_penalty,
+            do_sample=False,
+            stopping_criteria=[lambda tokens, *_, **__: torch.full(tokens.shape[:1], cancel.is_set())],
+        )
+    rows = out[:, len(rules.start_ids) :].tolist()
+    return [_hypothesis(row, rules, pad_id, cancel) for row in rows]
+
+
+def _hypothesis(row: list[int], rules: Rules, pad_id: int, cancel: threading.Event) -> Hypothesis:
+    end = next((place for place, token in enumerate(row) if token in rules.eos_ids), None)
+    if end is not None:
+        return Hypothesis(row[:end], "eos")
+    while row and row[-1] == pad_id:
+        row.pop()
+    return Hypothesis(row, "cancelled" if cancel.is_set() else "length")
