@@ -14,7 +14,7 @@ import msgspec
 from lukewarm.predictors import spec
 
 ROOT = Path(__file__).parents[1]
-LAYERS = ("predictors", "serving", "convert", "adapters", "images", "benchmarks", "costs", "cli")
+LAYERS = ("predictors", "serving", "convert", "adapters", "images", "testing", "benchmarks", "costs", "cli")
 
 
 def modules() -> str:

@@ -17,6 +17,7 @@ LAYERS = {
     "convert": ["predictors"],
     "adapters": ["predictors", "adapters"],
     "images": ["predictors", "adapters"],
+    "testing": ["predictors", "adapters"],
     "benchmarks": ["predictors", "adapters", "benchmarks"],
     "costs": ["predictors", "adapters", "benchmarks"],
     "cli": ["predictors", "adapters", "benchmarks", "cli"],
