@@ -12,9 +12,9 @@ from lukewarm.costs.billing import rule
 from lukewarm.costs.breakeven import break_even
 from lukewarm.costs.candidates import Excluded, candidates
 from lukewarm.costs.catalog import Catalog
-from lukewarm.costs.evaluate import Evaluation, Workload, price, run
+from lukewarm.costs.evaluate import SAMPLE, Evaluation, Workload, price, run
 from lukewarm.costs.offers import Offer
-from lukewarm.costs.policy import Policy, WarmHours
+from lukewarm.costs.policy import UNLIMITED, Policy, WarmHours
 from lukewarm.costs.price import idle_window
 from lukewarm.costs.result import Result
 from lukewarm.predictors.errors import PriceError
@@ -85,6 +85,11 @@ def advise(
 ) -> Advice:
     """Rank all that can run the workload. Raises PriceError for an unknown provider or GPU, or an unservable rate."""
     settings = settings or Settings()
+    if (needed := instances_needed(workload, arrivals, settings.base)) > UNLIMITED:
+        raise PriceError(
+            f"{arrivals.rate:g} requests/s of {workload.exec.moments.mean:g} s each need {needed:,} instances at once: "
+            f"they can never be served by the {UNLIMITED:,} that are simulated at most"
+        )
     found, excluded = candidates(catalog, workload, names)
     runs: dict[object, Result] = {}
     options: list[Option] = []
@@ -118,6 +123,7 @@ class Settings:
     warm_hours: bool = True
     free_tier: bool = False
     seed: int = 0
+    sample: int = SAMPLE
     progress: Progress = lambda _message, _fraction: None
 
 
@@ -171,7 +177,7 @@ def evaluate_policy(
         setting = replace(policy, window_s=window)
         key = (rule(one.plan), one.plan.routing, setting, workload.exec)
         if key not in runs:
-            runs[key] = run(one, workload, setting, arrivals, settings.seed)
+            runs[key] = run(one, workload, setting, arrivals, settings.seed, settings.sample)
         found.append(price(one, workload, setting, runs[key], free_tier=settings.free_tier))
     usd = Band(min(e.usd_month.low for e in found), max(e.usd_month.high for e in found))
     requests = found[0].requests

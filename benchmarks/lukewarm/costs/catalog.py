@@ -6,6 +6,7 @@ import datetime as dt
 import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,6 +119,8 @@ def load(as_of: dt.date | None = None, overlay: str | Path | None = None) -> Cat
     Raises PriceError for a day before the first row, and for an overlay with a wrong row (file and row named).
     """
     rows, plans, gpus_gb = _package_data()
+    more_rows, more_plans = _plugins()
+    rows, plans = (*rows, *more_rows), (*plans, *more_plans)
     mine, own_plans = read_overlay(Path(overlay)) if overlay else ((), ())
     day = as_of or dt.date.today()
     first = min(r.as_of for r in (*rows, *mine))
@@ -158,6 +161,18 @@ def decode(data: Any, kind: type[T], where: str) -> tuple[T, ...]:
             )
             raise PriceError(f"{where} {number}{what}: {error}") from error
     return tuple(done)
+
+
+@functools.cache
+def _plugins() -> tuple[tuple[Row, ...], tuple[Plan, ...]]:
+    """Providers of other packages: entry points `lukewarm.providers`, each a function that returns {prices, plans}."""
+    rows: tuple[Row, ...] = ()
+    plans: tuple[Plan, ...] = ()
+    for entry in sorted(entry_points(group="lukewarm.providers"), key=lambda e: e.name):
+        data = entry.load()()
+        rows += decode(data.get("prices", []), Row, f"{entry.value}: price row")
+        plans += decode(data.get("plans", []), Plan, f"{entry.value}: plan")
+    return rows, plans
 
 
 def _parse(text: str, where: str) -> Any:

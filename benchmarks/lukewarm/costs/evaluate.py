@@ -80,11 +80,13 @@ def evaluate(
     return price(offer, workload, policy, run(offer, workload, policy, arrivals, seed), free_tier=free_tier)
 
 
-def run(offer: Offer, workload: Workload, policy: Policy, arrivals: Arrivals, seed: int = 0) -> Result:
+def run(
+    offer: Offer, workload: Workload, policy: Policy, arrivals: Arrivals, seed: int = 0, sample: int = SAMPLE
+) -> Result:
     """The simulation alone: it depends on the plan's billing rule and not on the hardware's price."""
     routed = replace(policy, routing=offer.plan.routing)
     service = Service(workload.exec, workload.cold, routed, workload.teardown_s)
-    return simulate(arrivals, service, rule(offer.plan), horizon_s=horizon_s(arrivals), seed=seed)
+    return simulate(arrivals, service, rule(offer.plan), horizon_s=horizon_s(arrivals, sample), seed=seed)
 
 
 def price(offer: Offer, workload: Workload, policy: Policy, result: Result, *, free_tier: bool = False) -> Evaluation:

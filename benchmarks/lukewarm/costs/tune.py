@@ -21,6 +21,7 @@ from lukewarm.predictors.errors import PriceError
 
 WINDOWS_S = (5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0)
 SIZES = (1, 2, 4, 8, 16)
+_SAMPLE = 60_000  # requests a setting is simulated for: hundreds of settings are tried
 _EQUAL = 1.005  # costs this near are the same: the lower p95 wins
 
 
@@ -150,4 +151,4 @@ def _option(
     fitted = replace(policy, min_instances=policy.min_instances if one.plan.keeps_minimum else 0)
     if one.plan.routing == "bound":
         fitted = replace(fitted, concurrency=1, batch=1)
-    return evaluate_policy(one, slowed, arrivals, ("tuned", fitted, windows), runs, Settings())
+    return evaluate_policy(one, slowed, arrivals, ("tuned", fitted, windows), runs, Settings(sample=_SAMPLE))
