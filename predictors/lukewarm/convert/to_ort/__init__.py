@@ -44,7 +44,8 @@ class OrtConverter:
 
         save(model, job.out / MODEL)
         load_test(job.out / MODEL)
-        options |= {"special_tokens": special, "graph": route}
+        # fp32 weights are used where they are mapped: packing would copy them all at every start
+        options |= {"special_tokens": special, "graph": route, "prepack": job.spec.precision != "fp32"}
         return Converted(options=options, packages=self.packages)
 
 
