@@ -41,7 +41,7 @@ def convert_model(
     """
     spec = _normal(spec)
     check_supported(spec.backend, spec.task, spec.precision)
-    cache = bundles_dir.parent / "cache"
+    cache = _cache_dir(bundles_dir)
     target = bundles_dir / directory_name(spec.name, spec.backend, spec.precision)
     with explained(target):
         source = _source(spec, spec_dir, cache)
@@ -60,6 +60,11 @@ def convert_model(
             _build(_Run(spec, source, converter, key, options), temp, cache, progress)
     progress(f"{target.name}: done", 1.0)
     return Bundle.open(target)
+
+
+def _cache_dir(bundles_dir: Path) -> Path:
+    """Beside the bundles in our own state folder; inside a folder that is the user's."""
+    return bundles_dir.parent / "cache" if bundles_dir.parent.name == ".lukewarm" else bundles_dir / ".cache"
 
 
 @dataclass(frozen=True)
