@@ -203,6 +203,24 @@ def hf_bundle(source: Path, target: Path, *, backend: str = "hf", precision: str
     return _bundle(target, source, backend, precision, manifest, lambda model: _copy_model(source, model))
 
 
+def bnb_bundle(source: Path, target: Path, *, precision: str) -> Path:
+    """A text-generation bundle with weights saved quantized by bitsandbytes, on the CPU."""
+    import torch
+    import transformers
+
+    if precision == "int8":
+        config = transformers.BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = transformers.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32
+        )
+    quantized = session_root() / f"{source.name}-{precision}"
+    model = transformers.AutoModelForCausalLM.from_pretrained(source, quantization_config=config, device_map="cpu")
+    model.save_pretrained(quantized)
+    shutil.copyfile(source / "tokenizer.json", quantized / "tokenizer.json")
+    return hf_bundle(quantized, target, backend="bnb", precision=precision)
+
+
 def ct2_bundle(source: Path, target: Path, *, precision: str = "fp32", **manifest: Any) -> Path:
     """A text-generation bundle by CTranslate2's own converter."""
     from ctranslate2.converters import TransformersConverter

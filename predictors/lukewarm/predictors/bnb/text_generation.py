@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 from typing import Any
 
 from lukewarm.predictors.errors import BundleError, MissingExtra
@@ -16,7 +17,11 @@ from lukewarm.predictors.hf.text_generation import HfTextGenerator
 
 
 class BnbTextGenerator(HfTextGenerator):
-    """int8 or nf4 weights, on a CUDA device or (slower) on a CPU; what is not quantized stays in fp32 on a CPU."""
+    """int8 or nf4 weights, on a CUDA device or (slower) on a CPU; what is not quantized stays in fp32 on a CPU.
+
+    LLM.int8 multiplies columns with outliers in fp16, and looks for outliers in the whole batch: at int8 a row's text
+    can depend on its neighbours. nf4 does not have this.
+    """
 
     def load(self) -> None:
         folder = self.bundle.root / "model"
@@ -25,6 +30,8 @@ class BnbTextGenerator(HfTextGenerator):
         for package in ("bitsandbytes", "accelerate"):
             if importlib.util.find_spec(package) is None:
                 raise MissingExtra(package, "bnb")
+        # it would log one line for each matrix product of each token
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         dtype = torch_dtype("fp32" if device.type == "cpu" else "fp16")
         self._model: Any = load_model("AutoModelForCausalLM", folder, device, dtype=dtype, **dict(self.runtime.options))
 
