@@ -119,8 +119,10 @@ def test_resume_after_an_interruption_measures_only_what_is_missing(tmp_path: Pa
     pids = tmp_path / "pids"
     run(tmp_path, job("counter", pid_file=str(pids)))
     (tmp_path / "records.jsonl").unlink()
-    lines = (tmp_path / ROUNDS).read_bytes().splitlines(keepends=True)
-    (tmp_path / ROUNDS).write_bytes(b"".join(lines[:-1]) + lines[-1][:40])  # killed while it wrote the last round
+    lines = (tmp_path / ROUNDS / "test.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / ROUNDS / "test.jsonl").write_bytes(
+        b"".join(lines[:-1]) + lines[-1][:40]
+    )  # killed while it wrote the last round
     (row,) = run(tmp_path, job("counter", pid_file=str(pids)), resume=True)
     assert row.phases is not None
     assert row.phases.total.n == FAST.rounds

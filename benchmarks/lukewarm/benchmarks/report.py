@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lukewarm.benchmarks import plots, tables, words
+from lukewarm.benchmarks import bars, performance_doc, plots, provenance, tables, words
 from lukewarm.benchmarks.record import Record
-from lukewarm.benchmarks.rounds import as_of
 from lukewarm.benchmarks.stats import ratio
 from lukewarm.benchmarks.words import Table
 from lukewarm.predictors.errors import MissingExtra
@@ -84,13 +83,15 @@ def contents(records: Sequence[Record]) -> dict[str, Any]:
     sections = []
     for model in dict.fromkeys(row.case.model for row in measured):
         sections += _sections([r for r in rows if r.case.model == model])
+    judged = performance_doc.table(records)
+    sections += [Section(judged)] if judged else []
     return {
         "title": f"{', '.join(models)}: cold start, latency, size and price",
-        "subtitle": subtitle(records),
+        "subtitle": provenance.subtitle(records),
         "cards": cards(measured),
         "sections": sections,
         "blocks": [],
-        "facts": facts(records),
+        "facts": provenance.facts(records),
     }
 
 
@@ -142,45 +143,22 @@ def cards(rows: Sequence[Record]) -> list[Card]:
     return made
 
 
-def subtitle(records: Sequence[Record]) -> str:
-    """Date, machine and conditions in one line."""
-    first = next((row for row in records if row.kind == "measured"), None)
-    if first is None:
-        return "No measured rows."
-    s = first.settings
-    threads = f"{s.threads} threads" if s.threads else "all cores"
-    cache = "page cache dropped before every start" if s.page_cache == "dropped" else "warm page cache"
-    return (
-        f"Measured {first.date[:10]} on {as_of(first.machine)}. Fresh processes, {s.rounds} interleaved rounds after a "
-        f"discarded one, {cache}, {threads}; {s.prompt_tokens} prompt tokens, {s.new_tokens} new ones, greedy."
-    )
-
-
-def facts(records: Sequence[Record]) -> list[tuple[str, str]]:
-    """Provenance: machine, versions, digests, and what every word means."""
-    measured = [row for row in records if row.kind == "measured"]
-    if not measured:
-        return []
-    first = measured[0]
-    machine = first.machine
-    found = [
-        ("Date", f"{min(r.date for r in measured)} – {max(r.date for r in measured)}"),
-        ("Machine", as_of(machine)),
-    ]
-    if machine and machine.load_1min is not None:
-        busy = " (busy: expect wider spreads and worse medians)" if machine.load_1min > machine.cores / 2 else ""
-        found.append(("Load before the run", f"{machine.load_1min:g}{busy}"))
-    found.append(("Versions", ", ".join(f"{name} {version}" for name, version in sorted(first.versions.items()))))
-    found += [
-        (row.case.label, f"bundle {row.bundle_digest[:16]}, record {row.key}") for row in measured if row.bundle_digest
-    ]
-    failed = "; ".join(f"{r.case.label}: {len(r.failures)}" for r in measured if r.failures)
-    found.append(("Failed processes", failed or "none"))
-    return found
-
-
 def summary(records: Sequence[Record]) -> str:
-    """A table for the terminal: one line per measured case."""
+    """Tables for the terminal: one line per measured case, one per bar."""
+    parts = []
+    if any(row.suite == "bench" for row in records):
+        parts.append(_cases(records))
+    if lines := bars.judge(records):
+        rows = [["", "model", "row", "measured", "bar", "aim", ""]]
+        for line in lines:
+            value = performance_doc.value(line.value, line.unit) if line.value is not None else "not measured"
+            limits = [performance_doc.value(limit, line.unit) for limit in (line.bar, line.aim)]
+            rows.append([line.figure, line.model, line.row, value, *limits, line.verdict])
+        parts.append(words.plain(rows))
+    return "\n\n".join(parts)
+
+
+def _cases(records: Sequence[Record]) -> str:
     measured = [row for row in records if row.kind == "measured" and row.suite == "bench"]
     base = tables.baseline(measured)
     lines = [["", "cold start s", "faster", "warm s", "faster", "memory MB", "weights MB", "perplexity"]]

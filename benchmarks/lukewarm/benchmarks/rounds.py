@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 
 from lukewarm.benchmarks import cache, installed, launch, machine, record
-from lukewarm.benchmarks.record import SCHEMA, Case, Installed, Machine, Phases, Record, Settings, Warm
+from lukewarm.benchmarks.record import SCHEMA, Case, Installed, Phases, Record, Settings, Warm
 from lukewarm.benchmarks.stats import figure
 from lukewarm.predictors.errors import MissingExtra
 
 Progress = Callable[[str, float | None], None]
-ROUNDS = "rounds.jsonl"
+ROUNDS = "rounds"  # folder: one file a suite, a line a process
 PHASES = ("interpreter", "imports", "load", "first", "total", "cpu")
 
 
@@ -73,14 +73,14 @@ class Bench:
 
     def __init__(self, settings: Settings, out: Path, *, suite: str, resume: bool, progress: Progress) -> None:
         self.settings = settings
-        self.out = out
         self.suite = suite
         self.progress = progress
         self.machine = machine.describe()
         self.versions = machine.versions()
-        old = record.read_lines(out / ROUNDS, Round) if resume else []
+        self.file = out / ROUNDS / f"{suite}.jsonl"
+        old = record.read_lines(self.file, Round) if resume else []
         if not resume:
-            (out / ROUNDS).unlink(missing_ok=True)
+            self.file.unlink(missing_ok=True)
         self.rounds: dict[str, list[Round]] = {}
         for item in old:
             self.rounds.setdefault(item.key, []).append(item)
@@ -110,7 +110,7 @@ class Bench:
                 name = f"round {number}/{self.settings.rounds}" if number else "warming the page cache"
                 self.progress(f"{name}: {job.case.label} ({job.case.model})", (step - 1) / total)
                 rounds.append(self._one(job, key, number))
-                record.append(self.out / ROUNDS, rounds[-1])
+                record.append(self.file, rounds[-1])
         if alive:
             self.progress(f"measured {len(alive)} cases in {self.settings.rounds} rounds", 1.0)
         return [self._record(job, key) for job, key in zip(jobs, keys, strict=True)]
@@ -225,14 +225,3 @@ def _figures(samples: list[dict[str, Any]]) -> dict[str, Any]:
         for name, (unit, values) in sample.get("figures", {}).items():
             pooled.setdefault(name, (unit, []))[1].extend(values)
     return {name: figure(values, unit) for name, (unit, values) in pooled.items() if values}
-
-
-def as_of(machine_: Machine | None) -> str:
-    """One line about a machine, for tables."""
-    if machine_ is None:
-        return "unknown machine"
-    flags = ", ".join(machine_.flags)
-    return (
-        f"{machine_.cpu}, {machine_.cores} cores, {machine_.memory_bytes / 1e9:.0f} GB"
-        f"{f' ({flags})' if flags else ''}, {machine_.kernel}, Python {machine_.python}"
-    )

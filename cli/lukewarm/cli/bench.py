@@ -46,11 +46,13 @@ def bench(spec_path: Path, as_json: bool, **options: Any) -> None:
     records = _suite(options["suite"])(project, out, options, show)
     from lukewarm.benchmarks import bench as benches
     from lukewarm.benchmarks import record, report
+    from lukewarm.benchmarks.bars import judge
 
     everything = record.read(out / benches.RECORDS)
     pages = report.write(everything, out)
     if as_json:
-        print_json({"records": records, "report": pages})
+        bars = [line.as_data() for line in judge(records)]
+        print_json({"records": records, "report": pages} | ({"bars": bars} if bars else {}))
     else:
         click.echo(report.summary(records))
         click.echo(f"report: {pages[0]}  {pages[1]}  records: {out / benches.RECORDS}")

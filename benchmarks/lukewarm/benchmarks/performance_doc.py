@@ -1,0 +1,102 @@
+"""Writes docs/performance.md from measured records: `python -m lukewarm.benchmarks.performance_doc RECORDS [OUT]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lukewarm.benchmarks import bars, notes, record, tables, words
+from lukewarm.benchmarks.performance import SUITE
+from lukewarm.benchmarks.provenance import facts, subtitle
+from lukewarm.benchmarks.record import Record
+from lukewarm.benchmarks.words import Cell, Row, Table
+from lukewarm.predictors.errors import LukewarmError, SpecError
+
+COMMAND = "lukewarm bench --suite performance"
+HEAD = f"""# Performance
+
+Written by `python -m lukewarm.benchmarks.performance_doc` from the records of one run of `{COMMAND}`; do not edit.
+`make performance` measures again on your machine and shows the same table in `report/report.html`.
+
+{{subtitle}}
+
+The baseline is `transformers.pipeline` in fp32 (for translation `generate`), measured in turn with everything else in
+the same run: a ratio is the baseline's median over the row's. GPT-2 has its real 124M shape and random weights, so it
+is for timing; whether a precision is lossless is judged on the real model. A bar that is not met is open.
+"""
+
+
+def table(records: Sequence[Record]) -> Table | None:
+    """The bars as a table; None without rows of the performance suite."""
+    lines = bars.judge(records)
+    if not lines:
+        return None
+    return Table(
+        title="Bars",
+        kind="measured",
+        head=("figure", "model", "row", "measured", "n", "bar", "aim", "reached"),
+        rows=tuple(_row(line) for line in lines),
+        notes=(f"Small: 95 % interval where one can be given. {notes.SPREAD}",),
+        anchor="bars",
+    )
+
+
+def _row(line: bars.Line) -> Row:
+    head = (Cell(line.figure, mark="label"), Cell(line.model), Cell(line.row, line.note, "why"))
+    limits = (Cell(value(line.bar, line.unit)), Cell(value(line.aim, line.unit)), Cell(line.verdict))
+    if line.value is None:
+        return Row((*head, Cell(), Cell(), *limits))
+    spread = ""
+    if line.low is not None and line.high is not None:
+        spread = f"{value(line.low, line.unit)} – {value(line.high, line.unit)}"
+    n = " / ".join(str(n) for n in line.n)
+    return Row((*head, Cell(value(line.value, line.unit), spread, "best"), Cell(n), *limits))
+
+
+def value(number: float, unit: str) -> str:
+    """A bar's number with its unit."""
+    if unit == "×":
+        return words.times(number)
+    return f"{words.seconds(number)} s" if unit == "s" else f"{number:.2g} %".replace("-", "−")
+
+
+def page(records: Sequence[Record]) -> str:
+    """The whole document. Raises SpecError without rows of the performance suite."""
+    mine = [row for row in records if row.suite.startswith(SUITE)]
+    bar_table = table(mine)
+    if bar_table is None:
+        raise SpecError(f"no records of the performance suite; run: {COMMAND}")
+    parts = [HEAD.format(subtitle=subtitle(mine)), "## Bars\n", words.markdown(bar_table)]
+    for model in dict.fromkeys(row.case.model for row in mine):
+        for suite, title in ((SUITE, ""), (f"{SUITE}-dropped", ", page cache dropped")):
+            rows = [row for row in mine if row.suite == suite and row.case.model == model]
+            if rows:
+                parts += [f"\n## {model}{title}: cold start\n", words.markdown(tables.cold(rows))]
+            warm = tables.latency(rows)
+            if warm is not None:
+                parts += [f"\n## {model}: warm\n", words.markdown(warm)]
+                parts += [f"\n## {model}: size and accuracy\n", words.markdown(tables.size(rows))]
+    parts += ["\n## How it was measured\n", *(f"- {name}: {value}" for name, value in facts(mine)), ""]
+    return "\n".join(parts)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of `python -m lukewarm.benchmarks.performance_doc`."""
+    parser = argparse.ArgumentParser(prog="python -m lukewarm.benchmarks.performance_doc", description=__doc__)
+    parser.add_argument("records", type=Path, nargs="?", default=Path("report/records.jsonl"))
+    parser.add_argument("out", type=Path, nargs="?", default=Path("docs/performance.md"))
+    given = parser.parse_args(arguments)
+    try:
+        text = page(record.read(given.records))
+        given.out.write_text(text, "utf-8")
+    except LukewarmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    print(given.out)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
