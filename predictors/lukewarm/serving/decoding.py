@@ -11,6 +11,7 @@ import msgspec
 from lukewarm.predictors.errors import RequestError, did_you_mean
 
 MAX_DEPTH = 64
+MAX_WHOLE_FLOATS = 64
 T = TypeVar("T")
 _SURROGATE = re.compile(rb"\\u[dD][89abAB]", re.ASCII)
 
@@ -50,13 +51,22 @@ def parse_json(body: bytes) -> Any:
 
 
 def convert(value: Any, to: type[T], *, keys: tuple[str, ...] = ()) -> T:
-    """Plain data to a typed value. `keys` are further keys that the caller may use here, named in messages."""
-    try:
-        return msgspec.convert(value, to)
-    except msgspec.ValidationError as error:
-        raise _explain(str(error), value, to, keys) from error
-    except RecursionError as error:
-        raise _too_deep() from error
+    """Plain data to a typed value. `keys` are further keys that the caller may use here, named in messages.
+
+    5.0 is taken where an integer is wanted, as JSON Schema has it; 5.5 is not.
+    """
+    for _ in range(MAX_WHOLE_FLOATS):
+        try:
+            return msgspec.convert(value, to)
+        except msgspec.ValidationError as error:
+            found = re.search(r"got `float` - at `(.*)`\Z", str(error), re.DOTALL)
+            whole = _whole(value, _steps(found.group(1))) if found else None
+            if whole is None:
+                raise _explain(str(error), value, to, keys) from error
+            value = whole
+        except RecursionError as error:
+            raise _too_deep() from error
+    raise RequestError("wrong_type", "too many numbers with a decimal point where integers are wanted")
 
 
 def require_object(value: Any, at: str = "$") -> dict[str, Any]:
@@ -198,6 +208,26 @@ def field_names(to: Any, path: str) -> list[str]:
         if node is None:
             return []
     return [field.encode_name for field in msgspec.structs.fields(node)] if _is_struct(node) else []
+
+
+def _steps(path: str) -> list[str | int]:
+    return [name or int(index) for name, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", path)]
+
+
+def _whole(value: Any, steps: list[str | int]) -> Any:
+    """A copy in which the float at that place is an integer; None if it is not a whole number."""
+    if not steps:
+        return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**63 else None
+    key = steps[0]
+    try:
+        inner = _whole(value[key], steps[1:])
+    except (KeyError, IndexError, TypeError):
+        return None
+    if inner is None:
+        return None
+    copy = list(value) if isinstance(value, list) else dict(value)
+    copy[key] = inner  # type: ignore[index]
+    return copy
 
 
 def _structs_in(hint: Any) -> list[type]:

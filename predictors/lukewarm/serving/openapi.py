@@ -25,6 +25,8 @@ REFUSALS: Mapping[int, str] = {
     503: "Starting, failed to start, or shutting down",
     504: "No answer before the deadline",
 }
+# one server-sent event, as most tools read the schema of a stream
+EVENT = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}
 RETRY_AFTER = {"Retry-After": {"schema": {"type": "string", "pattern": "^[0-9]+$"}, "description": "Seconds"}}
 
 
@@ -50,8 +52,8 @@ def document(engine: Engine, rows: Sequence[Endpoint]) -> dict[str, Any]:
 def _operation(row: Endpoint, schemas: Schemas, engine: Engine) -> dict[str, Any]:
     content: dict[str, Any] = {row.response_media: {"schema": _schema(row.response, schemas)}}
     if row.events:
-        content[EVENTS] = {"schema": {"type": "string"}}
-    if len(row.media) > 1:
+        content[EVENTS] = {"schema": EVENT}
+    if row.method == "POST":
         content |= {media: {"schema": {}} for media in row.media if media not in content}
     responses: dict[str, Any] = {"200": {"description": "Done", "content": content}}
     error = row.error_schema(schemas) if row.error_schema else schemas.error()

@@ -19,7 +19,16 @@ AFTER_DRAIN_S = 2  # for answers on their way out, once the last request is done
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket; connections wait in it while the rest of the process is imported."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    # asyncio sets TCP_NODELAY only on sockets that say they are TCP; without it an answer may wait 40 ms for an ACK
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def url_of(listener: socket.socket) -> str:

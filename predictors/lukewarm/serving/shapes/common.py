@@ -73,11 +73,21 @@ def only_keys(value: Any, keys: Sequence[str], required: Sequence[str] = ()) -> 
     return envelope
 
 
-def parameters_of(envelope: Mapping[str, Any], key: str = "parameters") -> dict[str, Any]:
-    """An optional object of parameters; null counts as left out."""
-    value = envelope.get(key)
+def parameters_of(envelope: Mapping[str, Any]) -> dict[str, Any]:
+    """The optional object `parameters`; null counts as left out."""
+    value = envelope.get("parameters")
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise RequestError("wrong_type", f"expected object, got {json_type(value)}", f"$.{key}", "object")
+        raise RequestError("wrong_type", f"expected object, got {json_type(value)}", "$.parameters", "object")
     return value
+
+
+def check_parameters(engine: Engine, parameters: Mapping[str, Any]) -> None:
+    """Refuse parameters that are wrong for every item, or that hold an input. Raises RequestError."""
+    main = MAIN_FIELD[engine.task]
+    for name in (main, "messages", "url"):
+        if name in parameters:
+            raise RequestError("unknown_key", f"{name!r} is no parameter", f"$.parameters.{name}")
+    filler: Any = {} if engine.task == "custom" else ""
+    read(engine, {**parameters, main: filler}, "$.parameters", {})

@@ -11,7 +11,7 @@ from lukewarm.predictors.tasks import ClassificationResult, EmbeddingResult, Res
 from lukewarm.serving.engine import Engine
 from lukewarm.serving.http import Endpoint, Exchange, Reply
 from lukewarm.serving.shapes import health
-from lukewarm.serving.shapes.common import MAIN_FIELD, all_results, only_keys, parameters_of, read
+from lukewarm.serving.shapes.common import MAIN_FIELD, all_results, check_parameters, only_keys, parameters_of, read
 
 TEXT_KEY = {
     "text-generation": "generated_text",
@@ -46,11 +46,9 @@ async def run(exchange: Exchange) -> Reply:
     values = engine.reader.items(inputs, "$.inputs") if several else [inputs]
     where = [f"$.inputs[{index}]" for index in range(len(values))] if several else ["$.inputs"]
     main = MAIN_FIELD[engine.task]
-    for taken in (main, "messages", "url"):  # the input stands in `inputs` alone
-        if taken in parameters:
-            raise RequestError("unknown_key", f"unknown key {taken!r}", f"$.parameters.{taken}")
+    check_parameters(engine, parameters)
     requests = [
-        read(engine, {**parameters, main: value}, "$", _names(parameters) | {main: at.removeprefix("$.")})
+        read(engine, {**parameters, main: value}, "$", {main: at.removeprefix("$.")})
         for value, at in zip(values, where, strict=True)
     ]
     answer = await engine.arun(requests)
@@ -60,10 +58,6 @@ async def run(exchange: Exchange) -> Reply:
     if engine.task in ("text-generation", "text-to-text", "image-to-text", "embeddings"):
         return Reply(shaped, answer=answer)  # these pipelines answer with a list even for one input
     return Reply(shaped if several else shaped[0], answer=answer)
-
-
-def _names(parameters: dict[str, Any]) -> dict[str, str]:
-    return {name: f"parameters.{name}" for name in parameters}
 
 
 def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:

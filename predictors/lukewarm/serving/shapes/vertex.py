@@ -13,7 +13,7 @@ import msgspec
 from lukewarm.serving.engine import Engine
 from lukewarm.serving.http import Endpoint, Exchange, Reply
 from lukewarm.serving.shapes import health
-from lukewarm.serving.shapes.common import item_dicts, only_keys, parameters_of, run_items
+from lukewarm.serving.shapes.common import check_parameters, item_dicts, only_keys, parameters_of, run_items
 
 
 def endpoints(engine: Engine) -> list[Endpoint]:
@@ -41,6 +41,8 @@ async def predict(exchange: Exchange) -> Reply:
     engine = exchange.engine
     envelope = only_keys(await exchange.json(), ("instances", "parameters"), required=("instances",))
     instances = engine.reader.items(envelope["instances"], "$.instances")
-    answer = await run_items(engine, instances, parameters_of(envelope))
+    parameters = parameters_of(envelope)
+    check_parameters(engine, parameters)
+    answer = await run_items(engine, instances, parameters)
     meta = msgspec.to_builtins(answer.meta)
     return Reply({"predictions": item_dicts(answer, "$.instances"), "meta": meta}, answer=answer)
