@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,10 @@ from lukewarm.convert.bergamot import Student
 from lukewarm.predictors.errors import SourceError
 
 DELTA = "enpt_decoder_delta.safetensors"
+CREDIT = {
+    "licence": "MPL-2.0",
+    "credit": "derived from Mozilla's Firefox Translations en-pt student (mozilla/firefox-translations-models)",
+}
 _ATTENTION = (("q_proj", "q"), ("k_proj", "k"), ("v_proj", "v"), ("out_proj", "o"))
 
 
@@ -156,3 +161,13 @@ def save_directory(model: Any, student: Student, target: Path, languages: tuple[
         decoder_start_token_id=pad, eos_token_id=0, pad_token_id=pad, bad_words_ids=[[pad]], max_length=512, num_beams=1
     )
     model.half().save_pretrained(target)
+
+
+def translate(model: Any, rows: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Greedy translations of token rows by transformers' `generate`."""
+    from lukewarm.predictors.hf.text_to_text import generate
+    from lukewarm.predictors.text_to_text import Rules, SearchSettings
+
+    pad = model.config.pad_token_id
+    rules = Rules(start_ids=(pad,), eos_ids=(0,), suppress_ids=(pad,))
+    return [found.tokens for found in generate(model, rows, SearchSettings(160), rules, pad)]

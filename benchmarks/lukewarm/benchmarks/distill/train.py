@@ -22,12 +22,12 @@ class Plan:
     """How long and how fast. The rate of stage B is constant and falls to zero over its last `decay` share of steps."""
 
     stage_a_steps: int = 1000  # only the new self-attention blocks, mean squared error of hidden states
-    steps: int = 4000  # of both stages together
+    steps: int = 3600  # of both stages together
     batch_tokens: int = 1200
     rate_a: float = 2e-3
-    rate_b: float = 6e-4
+    rate_b: float = 3e-4
     warmup: int = 60
-    decay: float = 0.3
+    decay: float = 0.5
     candidates: int = 2048  # random words beside the batch's own over which distributions are compared
     state_weight: float = 0.5  # of the mean squared error in stage B
     seed: int = 0
