@@ -52,8 +52,17 @@ def plain_data(value: Any, where: str) -> Any:
 
 
 def literal(value: Any) -> str:
-    """Python source of plain data, ASCII only."""
-    return str(value) if isinstance(value, Raw) else ascii(plain_data(value, "value"))
+    """Python source of plain data, ASCII only, in double quotes where that needs no escape."""
+    if isinstance(value, Raw):
+        return str(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{literal(key)}: {literal(item)}" for key, item in value.items()) + "}"
+    text = ascii(plain_data(value, "value"))
+    if text.startswith("'") and '"' not in text:
+        return f'"{text[1:-1]}"'
+    return text
 
 
 def python_source(template: str, values: Mapping[str, Any]) -> str:
