@@ -10,3 +10,4 @@ from lukewarm.testing import TargetContract
 @pytest.mark.servers
 class TestKServe(TargetContract):
     target = "kserve"
+    other_meaning = frozenset({"prompt: list", "prompt: object", "max_new_tokens: text"})

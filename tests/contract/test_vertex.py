@@ -10,3 +10,4 @@ from lukewarm.testing import TargetContract
 @pytest.mark.servers
 class TestVertex(TargetContract):
     target = "vertex"
+    other_meaning = frozenset({"no object: string"})

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from lukewarm.adapters.base import Support
+from lukewarm.adapters.capabilities import full, no
 from lukewarm.adapters.container import IMAGE, AsgiContainer
 from lukewarm.adapters.wire import JSON, Call, Wire, envelope
 from lukewarm.predictors.errors import SpecError
@@ -60,6 +62,11 @@ class Azure(AsgiContainer):
             },
         }
         return deployment | ({"environment_variables": dict(spec.env)} if spec.env else {})
+
+    def capabilities(self) -> Mapping[str, Support]:
+        return full(
+            streaming=no("Azure's scoring route has no stream in our shape"),
+        )
 
 
 adapter = Azure()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lukewarm.adapters.base import DEFAULTS, HEADER, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support
-from lukewarm.adapters.capabilities import full
+from lukewarm.adapters.capabilities import no, partly, without_http, yes
 from lukewarm.adapters.dockerfile import BASE_IMAGE_HELP, container, dockerfile
 from lukewarm.adapters.render import python_source
 from lukewarm.adapters.wire import JSON, AsgiWire, Call
@@ -78,6 +78,8 @@ if __name__ == "__main__":
 class PotassiumWire(AsgiWire):
     """`POST /` takes our request as it is; the port opens when set-up is done."""
 
+    native = False  # Flask parses it first
+
     def ready(self) -> Call:
         return Call(method="GET", path="/__status__")
 
@@ -116,7 +118,22 @@ class Banana(Adapter):
         return LocalServer(processes=(process,), host=host, port=port, wire=self.wire)
 
     def capabilities(self) -> Mapping[str, Support]:
-        return full()
+        return without_http(
+            validation=partly(
+                "the engine checks what Flask has parsed",
+                "Flask takes a byte order mark, UTF-16 and equal keys; its 400 for bad JSON has no body",
+            ),
+            error_shape=partly("our JSON and status", "Potassium answers bad JSON itself, with an empty 400"),
+            body_limit=no("Flask reads the whole body before we see it"),
+            overload=no("Potassium queues without a limit before its one worker thread"),
+            live=yes("GET /__status__"),
+            ready=yes("the port opens after set-up"),
+            setup_failure=yes("the process writes the reason and exits"),
+            drain=partly("finishes the running request and exits 0", "Potassium drops the requests in its own queue"),
+            disconnect=no("Potassium does not tell a handler that the caller has gone"),
+            streaming=yes("POST /stream (SSE)"),
+            batching=no("Potassium has one worker thread, so no two requests meet"),
+        )
 
 
 adapter = Banana()

@@ -19,7 +19,7 @@ from lukewarm.adapters.base import (
     Process,
     Support,
 )  # fmt: skip
-from lukewarm.adapters.capabilities import full
+from lukewarm.adapters.capabilities import full, partly, yes
 from lukewarm.adapters.render import merge, python_source, yaml_source
 from lukewarm.adapters.wire import AsgiWire, Call
 from lukewarm.predictors.bundle import Bundle
@@ -98,8 +98,9 @@ class Bento(Adapter):
 
     def capabilities(self) -> Mapping[str, Support]:
         return full(
-            live=Support(level="yes", how="GET /livez (BentoML's own)"),
-            ready=Support(level="yes", how="GET /readyz (BentoML's own, which asks the engine)"),
+            live=yes("GET /livez (BentoML's own)"),
+            ready=yes("GET /readyz (BentoML's own, which asks the engine)"),
+            metrics=partly("GET /metrics", "BentoML's own metrics stand on that path and hide ours"),
         )
 
 

@@ -38,6 +38,25 @@ def full(**exceptions: Support) -> dict[str, Support]:
     return {**rows, **exceptions}
 
 
+def yes(how: str) -> Support:
+    return Support(level="yes", how=how)
+
+
+def partly(how: str, reason: str) -> Support:
+    return Support(level="partly", how=how, reason=reason)
+
+
+def no(reason: str) -> Support:
+    return Support(level="no", how="-", reason=reason)
+
+
+def without_http(**rows: Support) -> dict[str, Support]:
+    """The points that a platform without our ASGI app in it cannot carry, and those of the engine that it can."""
+    own = "the platform's own server answers, not our app"
+    engine = {point: yes("our engine") for point in ("batching", "meta")}
+    return {**engine, "metrics": no(own), "openai": no(own), **rows}
+
+
 def all_capabilities() -> dict[str, Mapping[str, Support]]:
     """Target -> point -> support, for every row of the table of targets."""
     return {row.name: checked(TARGETS.load(row.name)) for row in TARGETS}

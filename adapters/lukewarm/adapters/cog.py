@@ -21,7 +21,7 @@ from lukewarm.adapters.base import (
     Process,
     Support,
 )  # fmt: skip
-from lukewarm.adapters.capabilities import full
+from lukewarm.adapters.capabilities import no, partly, without_http, yes
 from lukewarm.adapters.cog_entry import STREAMING_TASKS, openapi, run_source
 from lukewarm.adapters.inputs import task_inputs
 from lukewarm.adapters.render import json_source, merge, yaml_source
@@ -77,7 +77,6 @@ class CogWire(Wire):
             status, error = _error(body)
             return Answer(
                 status=status if reply.status == 200 else reply.status, body=error, http_status=reply.status,
-                busy=reply.status == 409,
             )  # fmt: skip
         return plain
 
@@ -135,7 +134,29 @@ class Cog(Adapter):
         return LocalServer(processes=(process,), host=host, port=port, wire=self.wire)
 
     def capabilities(self) -> Mapping[str, Support]:
-        return full()
+        return without_http(
+            validation=partly(
+                "coglet checks the schema that we write, then the engine",
+                "coglet drops unknown inputs and the first of two equal keys before we see them",
+            ),
+            error_shape=partly(
+                "the error text holds our JSON; 422 with `detail` for what coglet refuses",
+                "coglet answers a failed prediction with HTTP 200 and `status: failed`",
+            ),
+            body_limit=no("coglet reads up to its own 100 MiB and hands us parsed values"),
+            overload=partly(
+                "HTTP 409 when all slots are taken", "coglet has slots and no queue, and sends no Retry-After"
+            ),
+            live=yes("GET /"),
+            ready=partly("GET /health-check, look at `status`", "coglet's health check is always HTTP 200"),
+            setup_failure=yes("status SETUP_FAILED with the log"),
+            drain=yes("coglet"),
+            disconnect=yes("coglet cancels a prediction whose caller has gone"),
+            streaming=partly(
+                "SSE with `Accept: text/event-stream`, with one slot",
+                "coglet holds back what asynchronous `run` yields, which more than one slot needs",
+            ),
+        )
 
 
 def _slots(spec: ModelSpec) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lukewarm.adapters.base import DEFAULTS, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support
-from lukewarm.adapters.capabilities import full
+from lukewarm.adapters.capabilities import no, partly, without_http, yes
 from lukewarm.adapters.render import python_source
 from lukewarm.adapters.wire import JSON, Answer, Call, Reply, Wire, embedded_error, envelope, json_answer
 from lukewarm.predictors.bundle import Bundle
@@ -92,7 +92,25 @@ class HfEndpoints(Adapter):
         return LocalServer(processes=(process,), host=host, port=port, wire=self.wire)
 
     def capabilities(self) -> Mapping[str, Support]:
-        return full()
+        return without_http(
+            validation=partly(
+                "the engine checks `inputs` and `parameters`",
+                "the toolkit parses first: of two equal keys the last counts",
+            ),
+            error_shape=partly(
+                "HTTP 400, `error` holds our JSON as text", "the toolkit makes a 400 of every exception"
+            ),
+            body_limit=no("the toolkit reads the whole body before we see it"),
+            overload=partly("our refusal inside a 400", "the toolkit makes a 400 of every exception"),
+            live=yes("GET /health (the toolkit's)"),
+            ready=yes("GET /health, after the handler is made"),
+            setup_failure=yes("the process writes the reason and exits"),
+            drain=partly(
+                "what runs is finished", "the toolkit's uvicorn then ends by the signal, not with exit code 0"
+            ),
+            disconnect=no("the toolkit does not tell a handler that the caller has gone"),
+            streaming=no("the toolkit returns one JSON answer"),
+        )
 
 
 def _error_text(text: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lukewarm.adapters.base import SPEC_FILE, LocalServer
+from lukewarm.adapters.base import SPEC_FILE, LocalServer, Support
+from lukewarm.adapters.capabilities import full, no, partly, yes
 from lukewarm.adapters.container import IMAGE, AsgiContainer, env_list, kubernetes_resources
 from lukewarm.adapters.wire import JSON, Answer, Call, Reply, Wire, json_answer, parsed_object
 from lukewarm.predictors.spec import ModelSpec
@@ -28,9 +30,7 @@ class OipWire(Wire):
     def answer(self, reply: Reply) -> Answer:
         plain = json_answer(reply)
         if isinstance(detail := plain.body.get("detail"), dict):
-            return Answer(
-                status=reply.status, body={"error": detail}, http_status=reply.status, busy=reply.status in (429, 503)
-            )
+            return Answer(status=reply.status, body={"error": detail}, http_status=reply.status)
         outputs = plain.body.get("outputs")
         if not isinstance(outputs, list):
             return plain
@@ -83,6 +83,17 @@ class KServe(AsgiContainer):
     def local(self, artifact: Path, host: str, port: int) -> LocalServer:
         wire = OipWire(json.loads((artifact / SPEC_FILE).read_bytes())["name"])
         return dataclasses.replace(super().local(artifact, host, port), wire=wire)
+
+    def capabilities(self) -> Mapping[str, Support]:
+        return full(
+            live=yes("GET /v2/health/live"),
+            ready=yes("GET /v2/health/ready"),
+            streaming=no("the protocol's REST form has no stream"),
+            error_shape=partly(
+                "`error` is the message, `detail` our four fields",
+                "the Open Inference Protocol wants a string in `error`",
+            ),
+        )
 
 
 def _tensor(name: str, value: Any) -> dict[str, Any]:

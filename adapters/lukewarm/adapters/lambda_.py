@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lukewarm.adapters.base import DEFAULTS, HEADER, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support
-from lukewarm.adapters.capabilities import full
+from lukewarm.adapters.capabilities import no, partly, without_http, yes
 from lukewarm.adapters.dockerfile import BASE_IMAGE_HELP, container, dockerfile
 from lukewarm.adapters.render import python_source
 from lukewarm.adapters.wire import JSON, Answer, Call, Reply, Wire, embedded_error, json_answer
@@ -108,7 +108,25 @@ class Lambda(Adapter):
         return LocalServer(processes=(fake, function), host=host, port=port, wire=self.wire)
 
     def capabilities(self) -> Mapping[str, Support]:
-        return full()
+        return without_http(
+            validation=partly(
+                "the engine checks the event",
+                "the runtime client parses a direct invocation first: a byte order mark passes, equal keys become one",
+            ),
+            error_shape=partly(
+                "our JSON; our status too through a function URL",
+                "a direct invocation is HTTP 200; what is no JSON gets the runtime client's error",
+            ),
+            body_limit=no("Lambda has its own limit of 6 MB for a synchronous invocation"),
+            overload=no("one environment takes one invocation at a time; Lambda starts more or throttles before us"),
+            live=no("Lambda watches the process itself"),
+            ready=yes("the first GET /invocation/next"),
+            setup_failure=yes("POST /init/error with the reason, exit code 1"),
+            drain=no("Lambda ends no environment in mid-invocation, and its runtime client does not handle SIGTERM"),
+            disconnect=no("an invocation runs to its end, whoever waits"),
+            streaming=no("Lambda's managed Python runtime cannot stream responses"),
+            batching=no("one invocation at a time"),
+        )
 
 
 adapter = Lambda()

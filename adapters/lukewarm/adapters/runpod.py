@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lukewarm.adapters.base import DEFAULTS, HEADER, Adapter, ArtifactPlan, LocalServer, PlanOptions, Process, Support
-from lukewarm.adapters.capabilities import full
+from lukewarm.adapters.capabilities import no, partly, without_http, yes
 from lukewarm.adapters.dockerfile import BASE_IMAGE_HELP, container, dockerfile
 from lukewarm.adapters.examples import example_request
 from lukewarm.adapters.render import json_source, python_source
@@ -51,7 +51,7 @@ engine = Engine.open(HERE / ROOT_)
 async def handler(job):
     request = job["input"]
     try:
-        if isinstance(request, dict) and request.pop("stream", False):
+        if isinstance(request, dict) and request.get("stream") is True:
             async for piece in engine.astream(request):
                 yield piece
         else:
@@ -165,7 +165,25 @@ class Runpod(Adapter):
         return LocalServer(processes=(fake, worker), host=host, port=port, wire=self.wire)
 
     def capabilities(self) -> Mapping[str, Support]:
-        return full()
+        return without_http(
+            validation=partly(
+                "the engine checks `input`",
+                "the queue and the SDK parse the JSON first, so of two equal keys the last one counts",
+            ),
+            error_shape=partly(
+                "status FAILED, `error` holds our JSON", "a job that failed is HTTP 200; its error can only be a string"
+            ),
+            body_limit=no("the queue has its own limits, 10 MB for /run and 20 MB for /runsync"),
+            overload=no(
+                "the queue accepts without a limit; a worker takes no more jobs than `concurrency_modifier` says"
+            ),
+            live=no("a worker listens on no port; it sends pings to the queue"),
+            ready=partly("GET /health of the endpoint counts workers", "a worker that took its first job is ready"),
+            setup_failure=yes("the worker writes the reason and exits before it takes a job"),
+            drain=yes("the SDK finishes its jobs on SIGTERM"),
+            disconnect=no("a job outlives the request that queued it; POST /cancel/<job> ends it"),
+            streaming=yes("`stream: true` in the input, POST /run, then GET /stream/<job>"),
+        )
 
 
 adapter = Runpod()

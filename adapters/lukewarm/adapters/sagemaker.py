@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lukewarm.adapters.base import DEFAULTS, HEADER, OVERRIDES, ArtifactPlan, LocalServer, PlanOptions, Process
+from lukewarm.adapters.base import DEFAULTS, HEADER, OVERRIDES, ArtifactPlan, LocalServer, PlanOptions, Process, Support
+from lukewarm.adapters.capabilities import full, yes
 from lukewarm.adapters.container import IMAGE, AsgiContainer
 from lukewarm.adapters.dockerfile import container, dockerfile
 from lukewarm.adapters.render import merge, python_source, yaml_source
@@ -77,6 +79,13 @@ class SageMaker(AsgiContainer):
         env = {"HOST": host, "PORT": str(port), "PYTHONPATH": str(artifact)}
         process = Process(argv=(sys.executable, "-u", "serve.py", "serve"), cwd=artifact, env=env)
         return LocalServer(processes=(process,), host=host, port=port, wire=self.wire)
+
+    def capabilities(self) -> Mapping[str, Support]:
+        return full(
+            live=yes("GET /ping"),
+            ready=yes("GET /ping"),
+            streaming=yes("POST /invocations with `stream: true` (SSE)"),
+        )
 
 
 adapter = SageMaker()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from lukewarm.adapters.base import Support
+from lukewarm.adapters.capabilities import full, no, partly, yes
 from lukewarm.adapters.container import IMAGE, AsgiContainer
 from lukewarm.adapters.wire import JSON, Answer, Call, Reply, Wire, json_answer
 from lukewarm.predictors.spec import ModelSpec
@@ -52,6 +55,16 @@ class Vertex(AsgiContainer):
     def notes(self, spec: ModelSpec) -> tuple[str, ...]:
         command = f"gcloud ai models upload --region REGION --flags-file {self.deployment}"
         return (f"Put the pushed image's name in place of {IMAGE} in {self.deployment}: {command}",)
+
+    def capabilities(self) -> Mapping[str, Support]:
+        return full(
+            ready=yes(f"GET {HEALTH}"),
+            streaming=no("Vertex's predict route has no stream"),
+            error_shape=partly(
+                "in place of the instance's prediction, HTTP 200",
+                "Vertex's shape gives each instance its own result; one bad one does not fail its neighbours",
+            ),
+        )
 
 
 adapter = Vertex()

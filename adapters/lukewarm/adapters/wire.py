@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+from lukewarm.predictors.errors import RequestError
+from lukewarm.serving.decoding import parse_json
 
 JSON = {"content-type": "application/json"}
 
@@ -36,11 +39,15 @@ class Answer:
     status: int  # as our contract has it; 200 for a result
     body: dict[str, Any]
     http_status: int  # as the platform sent it
-    busy: bool = False  # the platform asked to come back later
 
     @property
     def ok(self) -> bool:
         return "error" not in self.body and self.status < 400
+
+    @property
+    def busy(self) -> bool:
+        """The server asked to come back later: 429 and 503, and Cog's 409."""
+        return not self.ok and (self.http_status in (409, 429, 503) or self.status in (429, 503))
 
     @property
     def code(self) -> str:
@@ -54,6 +61,8 @@ Send = Callable[[Call], Reply]
 
 class Wire:
     """The HTTP surface of one platform. Subclasses change only what differs."""
+
+    native: ClassVar[bool] = False  # our request is the body as it stands, so our app sees every mistake in it
 
     def ready(self) -> Call:
         """A request that tells whether the server may be sent work."""
@@ -94,6 +103,8 @@ class Wire:
 
 class AsgiWire(Wire):
     """Our own ASGI app: what every container target serves."""
+
+    native = True
 
     def predict(self, payload: bytes) -> Call:
         return Call(method="POST", path="/predict", body=payload, headers=JSON)
@@ -144,7 +155,7 @@ def json_answer(reply: Reply) -> Answer:
     if reply.status >= 400 and not isinstance(body.get("error"), dict):
         text = value if isinstance(value, str) else json.dumps(value)
         body = {**body, "error": {"code": "platform", "message": text[:2000], "path": "$", "allowed": ""}}
-    return Answer(status=reply.status, body=body, http_status=reply.status, busy=reply.status in (409, 429, 503))
+    return Answer(status=reply.status, body=body, http_status=reply.status)
 
 
 def envelope(key: str, payload: bytes) -> bytes:
@@ -159,16 +170,12 @@ def streamed(payload: bytes) -> bytes:
 
 
 def parsed_object(payload: bytes) -> dict[str, Any] | None:
-    """The payload as a JSON object, or None if it is none; NaN and the like count as none."""
+    """The payload as a JSON object, or None if it is none by our own strict rules."""
     try:
-        value = json.loads(payload, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
+        value = parse_json(payload)
+    except RequestError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def sse(lines: Iterable[str]) -> Iterator[dict[str, Any]]:

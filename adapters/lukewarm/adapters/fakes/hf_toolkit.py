@@ -1,7 +1,7 @@
 """A FAKE of Hugging Face's inference toolkit on loopback: loads a repository's handler.py and serves it as theirs does.
 
-Theirs: GET /health is 200 once the handler is made, POST / gives the body to the handler, any exception is a 400 with its
-text. Requests run in a thread pool.
+Theirs: GET /health is 200 once the handler is made, POST / gives the body to the handler, any exception is a 400 with
+its text. Requests run in a thread pool.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import time
 import uuid
 from typing import Any
 
+import msgspec
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -73,19 +74,15 @@ def view(job: dict[str, Any]) -> dict[str, Any]:
     return shown | {key: job[key] for key in ("output", "error") if key in job}
 
 
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
-
-
 def create_app() -> Starlette:
     """The fake, empty."""
     queue = Queue()
 
     async def run(request: Request) -> Response:
         try:
-            body = json.loads(await request.body(), parse_constant=_no_constant)
+            body = msgspec.json.decode(await request.body())  # strict: what is no JSON is not queued
             given = body["input"]
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError, KeyError, RecursionError):
             return JSONResponse({"error": "the body must be JSON with an `input`"}, 400)
         job = queue.add(given)
         if request.path_params["operation"] == "runsync":
