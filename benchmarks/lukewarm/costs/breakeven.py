@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _FULL = 0.95  # the closed form is of one instance: beyond this load another one is needed anyway
 _STEPS = 60
+_SCAN, _DECADES = 120, 8
 
 
 def break_even(option: Option, workload: Workload, baseline: Option) -> float | None:
@@ -35,7 +36,14 @@ def crossing(offer: Offer, times: Measured, window_s: float, usd_month: float) -
     def usd(requests: float) -> float:
         return closed_month(offer, times, window_s, requests)[0].high
 
-    if usd(high) < usd_month:
+    # steps up to the first crossing: where rounding is coarse, a busier instance can cost less again
+    for k in range(1, _SCAN + 1):
+        traffic = high * 10 ** (_DECADES * (k / _SCAN - 1))
+        if usd(traffic) >= usd_month:
+            high = traffic
+            break
+        low = traffic
+    else:
         return None
     for _ in range(_STEPS):
         middle = (low + high) / 2

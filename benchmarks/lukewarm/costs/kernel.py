@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from lukewarm.costs import columns as col
 from lukewarm.costs import machine as m
+from lukewarm.costs.compiled import compiled
 from lukewarm.costs.kernel_parts import (
     add,
     avail_push,
     avail_remove,
     bill,
     bin_of,
-    compiled,
     idle_append,
     idle_remove,
     of,

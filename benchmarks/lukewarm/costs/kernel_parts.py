@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol, TypeVar
-
-from numba import njit  # noqa: TID253 - loaded by kernel.py only
+from typing import TYPE_CHECKING
 
 from lukewarm.costs.columns import BIN_LOW_S, BIN_PER_LOG, BINS, COLUMNS, LOW, SLICES
+from lukewarm.costs.compiled import compiled
 from lukewarm.costs.machine import (
     AVAIL_HEAD,
     AVAIL_NEXT,
@@ -35,15 +33,6 @@ from lukewarm.costs.machine import (
 
 if TYPE_CHECKING:
     from lukewarm.costs.machine import Reals, Whole
-
-F = TypeVar("F", bound=Callable[..., object])
-
-
-class _Compiler(Protocol):
-    def __call__(self, function: F, /) -> F: ...
-
-
-compiled: _Compiler = njit(cache=True)  # typed, so that what it wraps keeps its signature
 
 
 @compiled
@@ -144,16 +133,23 @@ def idle_append(n: Whole, j: int) -> None:
 
 
 @compiled
-def idle_remove(n: Whole, j: int) -> None:
-    before, after = n[on(j, IDLE_PREV)], n[on(j, IDLE_NEXT)]
+def unlink(n: Whole, j: int, before_of: int, after_of: int, head: int) -> None:
+    """Take instance `j` out of the list that keeps its neighbours in the two given fields."""
+    before, after = n[on(j, before_of)], n[on(j, after_of)]
     if before >= 0:
-        n[on(before, IDLE_NEXT)] = after
+        n[on(before, after_of)] = after
     else:
-        n[IDLE_HEAD] = after
+        n[head] = after
     if after >= 0:
-        n[on(after, IDLE_PREV)] = before
-    else:
-        n[IDLE_TAIL] = before
+        n[on(after, before_of)] = before
+
+
+@compiled
+def idle_remove(n: Whole, j: int) -> None:
+    """Take instance `j` out of the idle list."""
+    if n[IDLE_TAIL] == j:
+        n[IDLE_TAIL] = n[on(j, IDLE_PREV)]
+    unlink(n, j, IDLE_PREV, IDLE_NEXT, IDLE_HEAD)
 
 
 @compiled
@@ -169,10 +165,5 @@ def avail_push(n: Whole, j: int) -> None:
 
 @compiled
 def avail_remove(n: Whole, j: int) -> None:
-    before, after = n[on(j, AVAIL_PREV)], n[on(j, AVAIL_NEXT)]
-    if before >= 0:
-        n[on(before, AVAIL_NEXT)] = after
-    else:
-        n[AVAIL_HEAD] = after
-    if after >= 0:
-        n[on(after, AVAIL_PREV)] = before
+    """Take instance `j` out of those with a free slot."""
+    unlink(n, j, AVAIL_PREV, AVAIL_NEXT, AVAIL_HEAD)

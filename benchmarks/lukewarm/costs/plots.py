@@ -103,13 +103,15 @@ def cost_against_p95(advice: Advice) -> Any:
         mine = [o for o in advice.options if o.offer.plan.kind == kind]
         x, y = [o.latency_s["p95"].high for o in mine], [o.usd_month.high for o in mine]
         axes.scatter(x, y, marker=marker, alpha=0.5, label=kind.replace("_", " "))
-    front = pareto(advice.options)
-    axes.plot([o.latency_s["p95"].high for o in front], [o.usd_month.high for o in front], color="black", label="front")
+    front = pareto(advice.options)[::-1]  # by rising p95: a step is the least that the p95 to its left can be had for
+    x, y = [o.latency_s["p95"].high for o in front], [o.usd_month.high for o in front]
+    axes.plot(x, y, color="black", drawstyle="steps-post", label="nothing is better on both")
+    axes.margins(x=0.12)
     for option in front:
         at = (option.latency_s["p95"].high, option.usd_month.high)
-        axes.annotate(
-            f"{option.offer.name}\n{option.policy}", at, fontsize=6, textcoords="offset points", xytext=(4, 4)
-        )
+        side = {"ha": "right", "xytext": (-5, 4)} if at[0] > max(x) / 2 else {"ha": "left", "xytext": (5, 4)}
+        text = f"{option.offer.name}\n{option.policy}"
+        axes.annotate(text, at, fontsize=6, textcoords="offset points", **side)
     axes.set_yscale("log")
     axes.legend(fontsize=7)
     return figure
