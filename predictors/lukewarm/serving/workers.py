@@ -89,7 +89,7 @@ class _Pool:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             code = self._child(index)
-        except Exception:
+        except Exception:  # the child must end here, and the log is all that is left of it
             log.exception("a worker failed")
         finally:
             os._exit(code)  # the parent's cleanup is not the child's
