@@ -15,7 +15,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
@@ -179,13 +179,20 @@ class TextGenerator(Predictor):
     tokenizer: Tokenizer
 
     def setup(self) -> None:
-        self.tokenizer = Tokenizer.load(self.bundle)
+        opened = self.load()
+        try:
+            self.tokenizer = Tokenizer.load(self.bundle)
+        finally:  # a thread must not outlive a failed setup
+            if opened is not None:
+                opened()
         self._chat_template = ChatTemplate(self.bundle)
-        self.load()
 
     @abc.abstractmethod
-    def load(self) -> None:
-        """Load the model. Raises BundleError, UnsupportedError, MissingExtra."""
+    def load(self) -> Callable[[], object] | None:
+        """Load the model, or start to and return what waits for it: the tokenizer is read meanwhile (`startup.beside`).
+
+        Raises BundleError, UnsupportedError, MissingExtra, at once or when waited for.
+        """
 
     @abc.abstractmethod
     def run(self, rows: Sequence[Row], cancel: threading.Event) -> Iterator[tuple[Row, str]]:

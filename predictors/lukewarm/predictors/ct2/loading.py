@@ -19,15 +19,21 @@ _COMPUTE_TYPES = {
 }
 
 
+def library() -> Any:
+    """The ctranslate2 module. Raises MissingExtra."""
+    try:
+        import ctranslate2
+    except ImportError as error:
+        raise MissingExtra("ctranslate2", "ct2") from error
+    return ctranslate2
+
+
 def load_model(kind: str, folder: Path, precision: str, runtime: Runtime) -> Any:
     """A `ctranslate2.Generator`, `Translator`, `models.Whisper` ... by its name.
 
     `Runtime.options` go to its constructor. Raises BundleError, MissingExtra, UnsupportedError.
     """
-    try:
-        import ctranslate2
-    except ImportError as error:
-        raise MissingExtra("ctranslate2", "ct2") from error
+    ctranslate2 = library()
     device, index = _device(runtime.device, ctranslate2.get_cuda_device_count())
     arguments: dict[str, Any] = {
         "device": device,

@@ -24,9 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lukewarm.predictors.ct2.loading import load_model
+from lukewarm.predictors.ct2.loading import library, load_model
 from lukewarm.predictors.errors import BundleError
 from lukewarm.predictors.generation import Row, TextGenerator
+from lukewarm.predictors.startup import beside, read_ahead
 from lukewarm.predictors.tokenization import Tokenizer
 
 if TYPE_CHECKING:
@@ -38,9 +39,15 @@ Emit = Callable[[Row, str], None]
 class Ct2TextGenerator(TextGenerator):
     """fp32, int8, int8w, fp16 or bf16 on a CPU or a CUDA device; `Runtime.options` go to `ctranslate2.Generator`."""
 
-    def load(self) -> None:
+    def load(self) -> Callable[[], object]:
         folder = self.bundle.root / "model"
-        self._generator: Any = load_model("Generator", folder, self.bundle.manifest.precision, self.runtime)
+        read_ahead(folder / "model.bin")
+        library()
+
+        def open_model() -> None:
+            self._generator: Any = load_model("Generator", folder, self.bundle.manifest.precision, self.runtime)
+
+        return beside(open_model)
 
     def close(self) -> None:
         self._generator = None

@@ -102,13 +102,3 @@ def _terminated_by(cancel: threading.Event) -> Iterator[Any]:
         yield options
     finally:
         done.set()
-
-
-def read_ahead(path: Path) -> None:
-    """Ask the kernel to read a file into its cache meanwhile; a hint, never an error."""
-    with contextlib.suppress(OSError, AttributeError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
-        finally:
-            os.close(descriptor)

@@ -9,12 +9,13 @@ each, written in place. Output logits float32[scored, vocab]. Manifest `options`
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lukewarm.predictors.generation import Decoder, DecoderGenerator
-from lukewarm.predictors.ort.session import library, open_graph, read_ahead
+from lukewarm.predictors.ort.session import library, open_graph
 from lukewarm.predictors.predictor import NEVER
+from lukewarm.predictors.startup import beside, read_ahead
 
 if TYPE_CHECKING:
     from lukewarm.predictors.generation import FloatArray
@@ -26,22 +27,10 @@ WEIGHTS = "model/model.onnx.data"
 class OrtTextGenerator(DecoderGenerator):
     """fp32, 8- and 4-bit weights; `Runtime.options` are session configuration entries."""
 
-    def setup(self) -> None:
+    def load(self) -> Callable[[], object]:
         read_ahead(self.bundle.root / WEIGHTS)
         library()
-        self._failed: Exception | None = None
-        # the session opens in C++ while this thread, holding the interpreter, reads the tokenizer
-        opening = threading.Thread(target=self._open, name="lukewarm-open")
-        opening.start()
-        try:
-            super().setup()
-        finally:
-            opening.join()
-        if self._failed is not None:
-            raise self._failed
-
-    def load(self) -> None:
-        """Nothing here: `setup` has the session opened beside the tokenizer."""
+        return beside(self._open)
 
     def decoder(self, cancel: threading.Event) -> Decoder:
         from lukewarm.predictors.ort.decoder import OrtDecoder
@@ -59,9 +48,4 @@ class OrtTextGenerator(DecoderGenerator):
     def _open(self) -> None:
         options = self.bundle.manifest.options
         self._layers = [(int(heads), int(size)) for heads, size in options["layers"]]
-        try:
-            self._session = open_graph(
-                self.bundle.path(GRAPH), self.runtime, prepack=bool(options.get("prepack", True))
-            )
-        except Exception as error:  # noqa: BLE001 - crosses threads, raised again by setup
-            self._failed = error
+        self._session = open_graph(self.bundle.path(GRAPH), self.runtime, prepack=bool(options.get("prepack", True)))
