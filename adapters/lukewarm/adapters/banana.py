@@ -29,14 +29,13 @@ from pathlib import Path
 
 from potassium import Potassium, Request, Response
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / SOURCES_))
+sys.path.insert(0, str(Path(__file__).parent / SOURCES_))
 
-from lukewarm.serving.engine import Engine  # noqa: E402
-from lukewarm.serving.errors import error_body, error_headers, error_status  # noqa: E402
+from lukewarm.serving.engine import Engine
+from lukewarm.serving.errors import error_body, error_headers, error_status
 
 app = Potassium(NAME_)
-engine = Engine.open(HERE / ROOT_)
+engine = Engine.open(Path(__file__).parent / ROOT_)
 
 
 def refuse(error: Exception) -> Response:

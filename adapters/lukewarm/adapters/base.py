@@ -118,13 +118,19 @@ class Adapter(abc.ABC):
     entry: ClassVar[str]  # the file that the platform's tool is pointed at
     runs: ClassVar[str]  # what `local` really runs, for people
     overrides: ClassVar[str]  # what `targets.<name>.overrides` is merged into
-    extra: ClassVar[str | None] = None  # the extra of its SDK, which also goes into the artifact's requirements
+    extra: ClassVar[str | None] = None  # the extra of its SDK
+    sdk_in_image: ClassVar[bool] = True  # False: the platform's own builder installs its SDK
     needs_asgi: ClassVar[bool] = True  # the artifact serves our ASGI app, so starlette and uvicorn go with it
     providers: ClassVar[tuple[str, ...]] = ()  # who can run it; names of `lukewarm.providers`
     options: ClassVar[Mapping[str, str]] = {}  # keys of `targets.<name>` and what they do
     wire: ClassVar[Wire] = AsgiWire()
     data_dir: ClassVar[str] = ""  # folder of the artifact that holds bundle and spec; "" is the artifact itself
     sources_dir: ClassVar[str] = ""  # folder of the artifact that holds the package `lukewarm`
+
+    @property
+    def image_extra(self) -> str | None:
+        """The extra whose packages go into the artifact's requirements."""
+        return self.extra if self.sdk_in_image else None
 
     @abc.abstractmethod
     def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:

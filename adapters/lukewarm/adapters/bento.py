@@ -33,16 +33,21 @@ from pathlib import Path
 
 import bentoml
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / SOURCES_))
+sys.path.insert(0, str(Path(__file__).parent / SOURCES_))
 
-from lukewarm.serving.app import create_app  # noqa: E402
-from lukewarm.serving.engine import Engine  # noqa: E402
+from lukewarm.serving.app import create_app
+from lukewarm.serving.engine import Engine
 
-engine = Engine.open(HERE / ROOT_)
+engine = Engine.open(Path(__file__).parent / ROOT_)
 
 
-@bentoml.service(name=NAME_, workers=1, resources=RESOURCES_, traffic=TRAFFIC_, envs=ENVS_)
+@bentoml.service(
+    name=NAME_,
+    workers=1,
+    resources=RESOURCES_,
+    traffic=TRAFFIC_,
+    envs=ENVS_,
+)
 @bentoml.asgi_app(create_app(engine))
 class Service:
     def __init__(self) -> None:

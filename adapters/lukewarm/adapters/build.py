@@ -93,7 +93,7 @@ def plan_options(adapter: Adapter, spec: ModelSpec, spec_root: Path) -> PlanOpti
         path: Copy(source=file, bytes=file.stat().st_size)
         for path, file in included_files(spec.include, spec_root).items()
     }
-    requirements = runtime_requirements(spec.backend, adapter.extra, asgi=adapter.needs_asgi)
+    requirements = runtime_requirements(spec.backend, adapter.image_extra, asgi=adapter.needs_asgi)
     return PlanOptions(requirements=requirements, include=include)
 
 

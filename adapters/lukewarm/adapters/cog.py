@@ -99,6 +99,7 @@ class Cog(Adapter):
     runs = "coglet (`python -m cog.server.http`)"
     overrides = "cog.yaml"
     extra = "cog"
+    sdk_in_image = False
     needs_asgi = False
     providers = ("replicate",)
     options: ClassVar[Mapping[str, str]] = {"compat": "true: `predict:` and BasePredictor, for Cog before `run:`"}

@@ -22,8 +22,8 @@ from cog import NAMES_
 
 sys.path.insert(0, str(Folder(__file__).parent / SOURCES_))
 
-from lukewarm.serving.engine import Engine  # noqa: E402
-from lukewarm.serving.errors import error_body  # noqa: E402
+from lukewarm.serving.engine import Engine
+from lukewarm.serving.errors import error_body
 
 
 class RUNNER_(BASE_):

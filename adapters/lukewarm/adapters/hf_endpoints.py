@@ -23,16 +23,15 @@ import json
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / SOURCES_))
+sys.path.insert(0, str(Path(__file__).parent / SOURCES_))
 
-from lukewarm.serving.engine import Engine  # noqa: E402
-from lukewarm.serving.errors import error_body  # noqa: E402
+from lukewarm.serving.engine import Engine
+from lukewarm.serving.errors import error_body
 
 
 class EndpointHandler:
     def __init__(self, path=""):
-        self.engine = Engine.open(HERE / ROOT_)
+        self.engine = Engine.open(Path(__file__).parent / ROOT_)
         self.engine.start()
 
     def __call__(self, data):

@@ -18,7 +18,7 @@ DESCRIPTIONS = {
     "max_new_tokens": "At most so many new tokens.",
     "temperature": "0 is greedy.",
     "top_k": "Sample from the k likeliest tokens; 0 is off.",
-    "top_p": "Sample from the likeliest that sum to p; 1 is off.",
+    "top_p": "Keep the likeliest that sum to p; 1 is off.",
     "repetition_penalty": "Over 1: fewer repetitions.",
     "stop": "Strings that end the text.",
     "seed": "Same seed, same text.",

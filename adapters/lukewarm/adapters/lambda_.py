@@ -24,13 +24,12 @@ import json
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / SOURCES_))
+sys.path.insert(0, str(Path(__file__).parent / SOURCES_))
 
-from lukewarm.serving.engine import Engine  # noqa: E402
-from lukewarm.serving.errors import error_body, error_headers, error_status  # noqa: E402
+from lukewarm.serving.engine import Engine
+from lukewarm.serving.errors import error_body, error_headers, error_status
 
-engine = Engine.open(HERE / ROOT_)
+engine = Engine.open(Path(__file__).parent / ROOT_)
 engine.start()
 
 

@@ -89,6 +89,7 @@ class Modal(Adapter):
     runs = "the SDK's `.local()` hooks, our ASGI app under uvicorn"
     overrides = "the keyword arguments of `@app.cls`"
     extra = "modal"
+    sdk_in_image = False  # Modal puts its own client into every container
     providers = ("modal",)
     options: ClassVar[Mapping[str, str]] = {
         "gpu_snapshot": "true: load onto the GPU inside the snapshot (alpha at Modal)",
@@ -102,7 +103,7 @@ class Modal(Adapter):
         values = {
             "SOURCES": options.sources, "ROOT": options.root, "NAME": spec.name, "PYTHON": spec.python,
             "SYSTEM_PACKAGES": list(spec.system_packages),
-            "REQUIREMENTS": [line for line in (*options.requirements, *spec.requirements) if not _is_modal(line)],
+            "REQUIREMENTS": [*options.requirements, *spec.requirements],
             "ENV": {"PYTHONPATH": "/app", "ORT_DISABLE_TELEMETRY": "1", **spec.env},
             "SECRETS": {secret: list(spec.secrets)} if spec.secrets else {},
             "VOLUMES": _volumes(settings.get("volumes", {})),
@@ -153,10 +154,6 @@ def _text(value: Any, where: str) -> str:
     if not isinstance(value, str) or not value:
         raise SpecError(f"a name, not {value!r}", where)
     return value
-
-
-def _is_modal(requirement: str) -> bool:
-    return requirement.partition("=")[0].strip() == "modal"  # Modal puts its own client into every container
 
 
 adapter = Modal()

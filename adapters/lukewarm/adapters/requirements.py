@@ -15,31 +15,33 @@ _NAME = re.compile(r"\A([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 
 
-def runtime_requirements(backend: str, sdk_extra: str | None, *, asgi: bool) -> tuple[str, ...]:
-    """Pinned requirement lines, sorted by name. `asgi`: with what serves our ASGI app."""
+def runtime_requirements(
+    backend: str, sdk_extra: str | None, *, asgi: bool, pinned: bool = True
+) -> tuple[str, ...]:  # fmt: skip
+    """Requirement lines, sorted by name. `asgi`: with what serves our ASGI app."""
     row = BACKENDS.row(backend)
     extras = [extra for extra in (row.extra, sdk_extra, "serve" if asgi else None) if extra]
-    skip = set() if asgi else {"serve"}
+    # a built distribution has its extras' extras spelled out, so `serve` is taken away by its packages
+    needless = set() if asgi else {_name(line) for line in expand("serve")}
     lines = {_name(line): line for line in _core()}
     for extra in extras:
-        for line in expand(extra, skip):
-            lines.setdefault(_name(line), line)
-    return tuple(pin(lines[name]) for name in sorted(lines))
+        for line in expand(extra):
+            if _name(line) not in needless:
+                lines.setdefault(_name(line), line)
+    return tuple(pin(lines[name]) if pinned else lines[name] for name in sorted(lines))
 
 
-def expand(extra: str, skip: set[str]) -> Iterator[str]:
-    """Requirement lines of one extra of ours, with those of the extras it names, without those in `skip`."""
-    if extra in skip:
-        return
+def expand(extra: str, seen: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Requirement lines of one extra of ours, with those of the extras it names."""
     for line in requires(DISTRIBUTION) or ():
         requirement, _, marker = line.partition(";")
         found = _EXTRA.search(marker)
-        if not found or found.group(1) != extra:
+        if not found or found.group(1) != extra or extra in seen:
             continue
         match = _NAME.match(requirement)
         if match and match.group(1) == DISTRIBUTION:
             for nested in (match.group(2) or "").split(","):
-                yield from expand(nested.strip(), {*skip, extra})
+                yield from expand(nested.strip(), seen | {extra})
         else:
             yield requirement.strip()
 

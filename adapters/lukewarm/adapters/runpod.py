@@ -37,15 +37,14 @@ import json
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / SOURCES_))
+sys.path.insert(0, str(Path(__file__).parent / SOURCES_))
 
-import runpod  # noqa: E402
+import runpod
 
-from lukewarm.serving.engine import Engine  # noqa: E402
-from lukewarm.serving.errors import error_body  # noqa: E402
+from lukewarm.serving.engine import Engine
+from lukewarm.serving.errors import error_body
 
-engine = Engine.open(HERE / ROOT_)
+engine = Engine.open(Path(__file__).parent / ROOT_)
 
 
 async def handler(job):

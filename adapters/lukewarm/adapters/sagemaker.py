@@ -23,13 +23,12 @@ import os
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE / SOURCES_))
+sys.path.insert(0, str(Path(__file__).parent / SOURCES_))
 
-from lukewarm.serving.__main__ import main  # noqa: E402
+from lukewarm.serving.__main__ import main
 
 # SageMaker starts the container with the word `serve`, which says nothing to us
-main([str(HERE / ROOT_), "--host", os.environ.get("HOST", "0.0.0.0")])
+main([str(Path(__file__).parent / ROOT_), "--host", os.environ.get("HOST", "0.0.0.0")])
 '''
 ROLE = "ROLE"  # stands for the execution role's ARN
 
