@@ -25,3 +25,10 @@ PRICES = (
     "this machine's durations. The cold start is the process alone: image pull and the "
     "provider's own overhead come on top. Two figures where a provider's rules are not fully known."
 )
+FRAMEWORK = (
+    "From the spawn of the platform's own local server to the first good answer of the model-free echo bundle, on a "
+    "fresh port each time, asked every 20 ms; a loopback fake of the platform's queue (runpod, lambda) runs before the "
+    "clock starts. Hello-world: the smallest program in the platform's own style, by the same command; plain uvicorn "
+    "where the platform runs any container. Installed: the framework and ours, without a model's run time. Memory: "
+    "resident in all of the server's processes then."
+)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lukewarm.benchmarks import bars, performance_doc, plots, provenance, tables, words
+from lukewarm.benchmarks import bars, framework, performance_doc, plots, provenance, tables, words
 from lukewarm.benchmarks.record import Record
 from lukewarm.benchmarks.stats import ratio
 from lukewarm.benchmarks.words import Table
@@ -83,8 +83,8 @@ def contents(records: Sequence[Record]) -> dict[str, Any]:
     sections = []
     for model in dict.fromkeys(row.case.model for row in measured):
         sections += _sections([r for r in rows if r.case.model == model])
-    judged = performance_doc.table(records)
-    sections += [Section(judged)] if judged else []
+    for table in (performance_doc.table(records), framework.table(records)):
+        sections += [Section(table)] if table else []
     return {
         "title": f"{', '.join(models)}: cold start, latency, size and price",
         "subtitle": provenance.subtitle(records),
@@ -155,6 +155,10 @@ def summary(records: Sequence[Record]) -> str:
             limits = [performance_doc.value(limit, line.unit) for limit in (line.bar, line.aim)]
             rows.append([line.figure, line.model, line.row, value, *limits, line.verdict])
         parts.append(words.plain(rows))
+    if found := framework.table(records):
+        lines_ = [[cell.text for cell in row.cells] for row in found.rows if not row.reason]
+        reasons = [f"{row.cells[0].text}: {row.reason}" for row in found.rows if row.reason]
+        parts.append("\n".join([words.plain([list(found.head), *lines_]), *reasons]))
     return "\n\n".join(parts)
 
 

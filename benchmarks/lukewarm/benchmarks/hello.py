@@ -1,0 +1,106 @@
+"""The smallest program of each platform, in its own style and without lukewarm: what a framework costs by itself.
+
+Each takes the place of the entry file in a copy of the target's echo artifact, so both run by the same command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from lukewarm.adapters.base import LocalServer
+from lukewarm.adapters.wire import Call
+
+BENTO = """
+import bentoml
+
+
+@bentoml.service
+class Service:
+    @bentoml.api
+    def predict(self, prompt: str, max_new_tokens: int) -> str:
+        return prompt
+"""
+COG = """
+from cog import BaseRunner
+
+
+class Runner(BaseRunner):
+    def run(self, prompt: str = "", max_new_tokens: int = 1) -> str:
+        return prompt
+"""
+RUNPOD = """
+import runpod
+
+runpod.serverless.start({"handler": lambda job: {"text": job["input"]["prompt"]}})
+"""
+BANANA = """
+import os
+
+from potassium import Potassium, Request, Response
+
+app = Potassium("hello")
+
+
+@app.init
+def init() -> dict:
+    return {}
+
+
+@app.handler("/")
+def handler(context: dict, request: Request) -> Response:
+    return Response(json={"text": request.json["prompt"]}, status=200)
+
+
+app.serve(host=os.environ["HOST"], port=int(os.environ["PORT"]))
+"""
+LAMBDA = """
+def handler(event, context):
+    return {"text": event["prompt"]}
+"""
+ASGI = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": message["type"] + ".complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": b'{"text": "hello"}'})
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hello:
+    """One platform's own smallest program: which file it is, and the packages that it needs."""
+
+    file: str
+    source: str
+    requirements: tuple[str, ...]
+    asgi: bool = False  # run by uvicorn; otherwise by the target's own command
+
+
+UVICORN = Hello("hello.py", ASGI, ("uvicorn",), asgi=True)
+HELLOS: dict[str, Hello] = {
+    "bento": Hello("service.py", BENTO, ("bentoml",)),
+    "cog": Hello("run.py", COG, ("cog",)),
+    "runpod": Hello("handler.py", RUNPOD, ("runpod",)),
+    "banana": Hello("app.py", BANANA, ("potassium",)),
+    "lambda": Hello("function.py", LAMBDA, ("awslambdaric",)),
+}
+
+
+def server(hello: Hello, local: LocalServer, folder: Path) -> LocalServer:
+    """How to run the hello-world in `folder`: as the target's artifact is run, or under plain uvicorn."""
+    if not hello.asgi:
+        return local
+    argv = (sys.executable, "-m", "uvicorn", "hello:app", "--host", local.host, "--port", str(local.port))
+    process = dataclasses.replace(local.processes[-1], argv=argv, cwd=folder, env={})
+    return dataclasses.replace(local, processes=(process,))
+
+
+def call(name: str, predict: Call) -> Call:
+    """The request to a hello-world: the target's own, where its route is the same."""
+    return dataclasses.replace(predict, path="/predict") if name == "bento" else predict
