@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import math
-
 SLICES = 32
-BINS = 2400
+BINS = 64 * 36  # octaves of 64 equal parts, from BIN_LOW_S: within 1 % up to 79 days
 BIN_LOW_S = 1e-4
-BIN_RATIO = 1.01
-BIN_PER_LOG = 1 / math.log(BIN_RATIO)
 # columns of the per-slice sums
 N, WAIT, WAIT2, LATENCY, STARTS, COLD, ACTIVE, SETUP, IDLE, LIVES, LOW, HIGH, REJECTED, SEEN, SEEN_NONE = range(15)
 COLUMNS = 15
+
+
+def bin_middle_s(number: int) -> float:
+    """The middle of a bin in seconds; 0 for the first, which holds what is below BIN_LOW_S."""
+    if number == 0:
+        return 0.0
+    octave, part = divmod(number - 1, 64)
+    return float(BIN_LOW_S * 2.0**octave * (1 + (part + 0.5) / 64))

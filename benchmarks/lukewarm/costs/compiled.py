@@ -37,13 +37,15 @@ _FOLDER = cache_dir()
 
 def compiled(function: F) -> F:
     """Compile on first call, from the cache where there is one."""
+    # inlined: a call hands over every array by its seven parts, which costs more than what most callees do
+    options = {"error_model": "numpy", "forceinline": True}
     if _FOLDER is None:
-        plain: F = numba.njit()(function)
+        plain: F = numba.njit(**options)(function)
         return plain
     before = numba.config.CACHE_DIR
     numba.config.CACHE_DIR = str(_FOLDER)  # read once, when caching is switched on for this function
     try:
-        made: F = numba.njit(cache=True)(function)
+        made: F = numba.njit(cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = before
     return made

@@ -253,12 +253,14 @@ def _arrive_full(c: Reals, f: Reals, n: Whole, job: tuple[float, float], d: Real
 
 
 @compiled
-def run_chunk(c: Reals, f: Reals, n: Whole, jobs: Reals, d: Reals) -> None:
-    """Simulate one chunk, in order, on the state left by the one before; `jobs` are two rows: came at, takes."""
-    n[m.NEXT_D] = 0
-    for k in range(jobs.shape[1]):
-        _advance(c, f, n, jobs[0, k], d)
-        _arrive(c, f, n, (jobs[0, k], jobs[1, k]), d)
+def run_chunk(c: Reals, f: Reals, n: Whole, times: Reals, services: Reals, d: Reals) -> int:
+    """Simulate arrivals in order on the state left before; returns how many were done before `d` was used up."""
+    for k in range(times.size):
+        if n[m.NEXT_D] >= d.shape[1]:
+            return k
+        _advance(c, f, n, times[k], d)
+        _arrive(c, f, n, (times[k], services[k]), d)
+    return times.size
 
 
 @compiled

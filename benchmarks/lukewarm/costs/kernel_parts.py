@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from lukewarm.costs.columns import BIN_LOW_S, BIN_PER_LOG, BINS, COLUMNS, LOW, SLICES
+from lukewarm.costs.columns import BIN_LOW_S, BINS, COLUMNS, LOW, SLICES
 from lukewarm.costs.compiled import compiled
 from lukewarm.costs.machine import (
     AVAIL_HEAD,
@@ -96,10 +96,11 @@ def pop(f: Reals, n: Whole) -> None:
 
 @compiled
 def bin_of(seconds: float) -> int:
-    """The bin of a duration: logarithmic, 1 % wide."""
+    """The bin of a duration: octaves of 64 equal parts each."""
     if seconds <= BIN_LOW_S:
         return 0
-    return min(int(math.log(seconds / BIN_LOW_S) * BIN_PER_LOG) + 1, BINS - 1)
+    mantissa, octave = math.frexp(seconds / BIN_LOW_S)
+    return min((octave << 6) + int(mantissa * 128.0) - 127, BINS - 1)
 
 
 @compiled

@@ -127,4 +127,4 @@ def _quantile(bins: NDArray[np.int64], quantile: float) -> float:
         return math.nan
     rank = max(math.ceil(quantile * total), 1)
     k = int((bins.cumsum() >= rank).argmax())
-    return 0.0 if k == 0 else col.BIN_LOW_S * col.BIN_RATIO ** (k - 0.5)
+    return col.bin_middle_s(k)

@@ -65,11 +65,13 @@ def simulate(arrivals: Arrivals, service: Service, rule: Rule, *, horizon_s: flo
     rng = np.random.default_rng(seed)
     setting = _setting(service, rule, horizon_s, getattr(arrivals, "start_hour", 0))
     reals, whole = machine.new_state(setting)
-    starts = _starts(rng, service.cold, 1024)
+    starts = _starts(rng, service.cold)
     for times in arrivals.chunks(rng, horizon_s):
-        starts = _starts(rng, service.cold, times.size + 1024)
-        jobs = np.vstack([times, service.exec.draw(rng, times.size)])
-        kernel.run_chunk(setting, reals, whole, jobs, starts)
+        services = service.exec.draw(rng, times.size)
+        done = kernel.run_chunk(setting, reals, whole, times, services, starts)
+        while done < times.size:
+            starts, whole[machine.NEXT_D] = _starts(rng, service.cold), 0
+            done += kernel.run_chunk(setting, reals, whole, times[done:], services[done:], starts)
     kernel.finish(setting, reals, whole, starts)
     if service.policy.max_instances is None and whole[machine.PEAK] >= service.policy.maximum:
         raise PriceError(f"{service.policy.maximum} instances at once are too few for this load: set max_instances")
@@ -120,8 +122,8 @@ def _setting(service: Service, rule: Rule, horizon_s: float, start_hour: int) ->
     return c
 
 
-def _starts(rng: np.random.Generator, cold: Cold, count: int) -> Reals:
-    """Three rows: the start on a miss, on a hit, and the chance that decides between them."""
+def _starts(rng: np.random.Generator, cold: Cold, count: int = 4096) -> Reals:
+    """The next starts, as three rows: the start on a miss, on a hit, and the chance that decides between them."""
     import numpy as np
 
     miss = cold.length.draw(rng, count)
