@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 import tracemalloc
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -270,3 +271,15 @@ def test_impossible_traffic(rate: float, policy: Policy, said: str) -> None:
 def test_impossible_policies(make) -> None:
     with pytest.raises(PriceError):
         make()
+
+
+def test_two_million_requests_a_second_of_one_core() -> None:
+    """Processor time, best of five. `python -m lukewarm.costs.bench` says more."""
+    service = Service(Exponential(1.991), Cold(Constant(0.253)), Policy(600.0, routing="bound"))
+    steady(0.9, service, 1000)
+    best = math.inf
+    for _ in range(5):
+        start = time.process_time()
+        found = steady(0.9, service, 500_000)
+        best = min(best, (time.process_time() - start) / found.requests)
+    assert 1 / best >= 2e6

@@ -2,8 +2,8 @@
 
 simfaas is no dependency: `pip install simfaas` in the environment that runs this, or name another Python that has it
 with --simfaas-python. Both run the README scenario of simfaas (Poisson 0.9/s, exponential service of 1.991 s warm and
-2.244 s cold, 600 s window, an instance per request) in turn, in one run of this command. Speed is given a second of wall
-clock and a second of processor time: only the latter can be compared on a machine that does other work.
+2.244 s cold, 600 s window, an instance per request) in turn, in one run of this command. Speed is given per second of
+wall clock and of processor time: only the latter can be compared on a machine that does other work.
 """
 
 from __future__ import annotations
