@@ -12,6 +12,7 @@ from lukewarm.benchmarks.contenders import bare, fork, pipeline, seq2seq
 from lukewarm.benchmarks.performance import SUITE, TRANSLATION
 from lukewarm.benchmarks.record import Record
 from lukewarm.benchmarks.stats import Figure, Ratio, ratio
+from lukewarm.benchmarks.words import percent
 
 Unit = Literal["×", "%", "s"]
 BASELINES = (pipeline.BACKEND, seq2seq.BACKEND)
@@ -58,9 +59,9 @@ class Rows:
         self.all = [row for row in records if row.kind == "measured" and row.suite.startswith(SUITE)]
         self.models = [m for m in dict.fromkeys(row.case.model for row in self.all) if m != TRANSLATION]
         self._change = {
-            (row.case.backend, row.case.precision): row.accuracy.get("perplexity_ratio")
+            (row.case.backend, row.case.precision): row.accuracy["perplexity_ratio"]
             for row in self.all
-            if row.case.model not in (MODEL_FREE, TRANSLATION)
+            if row.case.model not in (MODEL_FREE, TRANSLATION) and "perplexity_ratio" in row.accuracy
         }
 
     def part(self, model: str, part: str = "") -> list[Record]:
@@ -113,7 +114,7 @@ def _line(rows: Rows, line: Line, best: tuple[Record, Ratio] | None) -> Line:
         return msgspec.structs.replace(line, note=line.note or "not measured")
     row, found = best
     change = rows.change(row)
-    loss = f"perplexity {(change - 1) * 100:+.2f} %".replace("-", "−") if change else ""
+    loss = f"perplexity {percent(change)}" if change else ""
     return msgspec.structs.replace(
         line,
         row=row.case.label,

@@ -6,6 +6,7 @@ Each takes the place of the entry file in a copy of the target's echo artifact, 
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from pathlib import Path
 
@@ -90,6 +91,18 @@ HELLOS: dict[str, Hello] = {
     "banana": Hello("app.py", BANANA, ("potassium",)),
     "lambda": Hello("function.py", LAMBDA, ("awslambdaric",)),
 }
+
+
+def write(hello: Hello, folder: Path) -> None:
+    """Put the program into a copy of the target's artifact."""
+    (folder / hello.file).write_text(hello.source, "utf-8")
+    schema = folder / ".cog" / "openapi_schema.json"
+    if schema.is_file():  # Cog passes every input that the schema names, also those that a request leaves out
+        document = json.loads(schema.read_text("utf-8"))
+        wanted = document["components"]["schemas"]["Input"]
+        wanted["properties"] = {name: wanted["properties"][name] for name in ("prompt", "max_new_tokens")}
+        document["components"]["schemas"]["Output"] = {"title": "Output", "type": "string"}
+        schema.write_text(json.dumps(document), "utf-8")
 
 
 def server(hello: Hello, local: LocalServer, folder: Path) -> LocalServer:

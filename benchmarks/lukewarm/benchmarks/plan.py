@@ -47,6 +47,9 @@ def combinations(spec: ModelSpec, choice: Choice) -> Iterator[tuple[str, str, st
     for name in choice.backends:
         if name not in known:
             raise UnsupportedError(unknown("backend", name, known))
+    if spec.predictor and not choice.backends:
+        yield "custom", "none", ""  # the user's class says itself which task it does
+        return
     found = False
     for backend in choice.backends or _usual(spec):
         try:
@@ -68,9 +71,7 @@ def combinations(spec: ModelSpec, choice: Choice) -> Iterator[tuple[str, str, st
 
 
 def _usual(spec: ModelSpec) -> list[str]:
-    """The spec's own kind: a user's class and the model-free floor have no other backends to be compared with."""
-    if spec.predictor:
-        return ["custom"]
+    """All that have a model; the model-free floor is compared with nobody."""
     if spec.backend == "echo":
         return ["echo"]
     return [name for name in BACKENDS.names() if name not in ("echo", "custom")]

@@ -65,7 +65,7 @@ def run(call: bench.Run, progress: Progress) -> list[Record]:
     taken: dict[Contender, list[tuple[float, int]]] = {}
     failed: dict[Contender, str] = {}
     with tempfile.TemporaryDirectory(prefix="lukewarm-targets-") as folder:
-        contenders = list(_contenders(Path(folder), call.place, progress))
+        contenders = list(_contenders(Path(folder), progress))
         for number in range(rounds + 1):
             for place, contender in enumerate(contenders):
                 if contender.reason or contender in failed:
@@ -159,7 +159,7 @@ def _resident_bytes(running: Running) -> int:
     return total
 
 
-def _contenders(folder: Path, place: plan.Place, progress: Progress) -> Iterator[Contender]:
+def _contenders(folder: Path, progress: Progress) -> Iterator[Contender]:
     """Ours and the platform's own of every target, built in `folder`; plain uvicorn once for all ASGI targets."""
     spec = ModelSpec(name="echo", backend="echo", precision="none")
     bundle = plan.convert(spec, plan.Place(spec_dir=folder, bundles_dir=folder / "bundles"), progress)
@@ -186,7 +186,7 @@ def _contenders(folder: Path, place: plan.Place, progress: Progress) -> Iterator
 def _hello(name: str, made: hello.Hello, artifact: Path, adapter: Adapter) -> Contender:
     copy = artifact.with_name(f"{name}-hello")
     shutil.copytree(artifact, copy, symlinks=True)
-    (copy / made.file).write_text(made.source, "utf-8")
+    hello.write(made, copy)
     return Contender(target=name, kind=HELLO, folder=copy, adapter=adapter, requirements=made.requirements)
 
 
