@@ -40,10 +40,10 @@ def check_size(tokenizer: Mapping[str, Any], source: Source) -> None:
         vocab = tokenizer["model"]["vocab"]
         # added tokens may lie beyond (a padding token that no prompt names); the runtime refuses those one by one
         largest = max(vocab.values()) if isinstance(vocab, dict) else len(vocab) - 1
+        if not isinstance(largest, int) or largest < 0:
+            raise ValueError("its vocabulary is empty or has no numbers")
     except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(
-            f"{source.root / TOKENIZER_FILE} is not a tokenizer: {error!r} is missing or wrong"
-        ) from error
+        raise SourceError(f"{source.root / TOKENIZER_FILE} is not a tokenizer: {error!r}") from error
     if rows is not None and largest >= rows:
         raise SourceError(
             f"the tokenizer of {source.root} does not match the model: it gives token {largest}, "
