@@ -21,6 +21,10 @@ IMAGE = re.compile(
 )
 
 
+PACKAGE = re.compile(r"\A[a-z0-9][a-z0-9+.-]*(=[A-Za-z0-9.+:~-]+)?\Z")
+VARIABLE = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
 class Raw(str):
     """Python source that a template may hold beside literals. Only adapters make it, never from a spec's value."""
 
@@ -111,6 +115,9 @@ def image_reference(value: Any, where: str) -> str:
 
 def docker_env(env: Mapping[str, str]) -> str:
     """One ENV instruction, or nothing: values double-quoted, nothing in them expands."""
+    for name in env:
+        if not VARIABLE.match(name):
+            raise SpecError(f"{name!r:.80} is not the name of a variable", "env")
     pairs = " ".join(f"{name}={_docker_quote(value)}" for name, value in env.items())
     return f"ENV {pairs}\n" if pairs else ""
 
@@ -132,6 +139,9 @@ def docker_apt(packages: Sequence[str]) -> str:
     """One layer that installs Debian packages, or nothing."""
     if not packages:
         return ""
+    for name in packages:
+        if not PACKAGE.match(name):
+            raise SpecError(f"{name!r:.80} is not the name of a Debian package", "system_packages")
     names = " ".join(shlex.quote(name) for name in packages)
     return f"RUN apt-get update && apt-get install -y --no-install-recommends {names} && rm -rf /var/lib/apt/lists/*\n"
 

@@ -1,6 +1,6 @@
 """The reference model's files at the top of this repository: `python -m lukewarm.adapters.root [FOLDER]` writes them.
 
-They are what the adapters make of the spec there, with bundle and sources where they are, so that `bentoml serve` works.
+They are what the adapters make of the spec there, with bundle and sources in place, so that `bentoml serve` works.
 """
 
 from __future__ import annotations
