@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -51,9 +52,23 @@ def _hang(job: dict[str, Any]) -> None:
     time.sleep(120)
 
 
+def _log_and_hang(job: dict[str, Any]) -> None:
+    _log_pid(job)
+    time.sleep(120)
+
+
 def _chatty(job: dict[str, Any]) -> None:
     print("a library that prints to standard output")
     os.write(1, b"and one that does so from C\n")
+
+
+def _look_around(job: dict[str, Any]) -> str:
+    found = {name: importlib.util.find_spec(name) for name in ("msgspec", "starlette")}
+    return ", ".join(f"{name} {'found' if spec else 'hidden'}" for name, spec in found.items())
+
+
+def _say(model: str, inputs: list[str], new_tokens: int) -> dict[str, Any]:
+    return {"units": 1, "text": model}
 
 
 sleeper = SimpleNamespace(load=_sleep_in_load, run=_sleep_in_run)
@@ -64,3 +79,5 @@ parent = SimpleNamespace(load=_leave_an_orphan, run=_answer)
 counter = SimpleNamespace(load=_log_pid, run=_answer)
 hanger = SimpleNamespace(load=_hang, run=_answer)
 chatty = SimpleNamespace(load=_chatty, run=_answer)
+foreigner = SimpleNamespace(load=_look_around, run=_say)
+logging_hanger = SimpleNamespace(load=_log_and_hang, run=_answer)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -164,3 +167,33 @@ def test_an_echo_bundle_is_measured_like_any_other(tmp_path: Path) -> None:
     assert (row.status, row.reason, row.text) == ("ok", "", "one two")
     assert row.used is not None
     assert "msgspec" in row.used.packages
+
+
+def test_a_process_sees_only_the_packages_of_its_own_closure(tmp_path: Path) -> None:
+    alone = dataclasses.replace(job("foreigner"), requirements=("lukewarm",))
+    (row,) = run(tmp_path, alone, settings=Settings(rounds=1, batches=(1,)))
+    assert (row.status, row.text) == ("ok", "msgspec found, starlette hidden")
+    (row,) = run(tmp_path, job("foreigner"), settings=Settings(rounds=1, batches=(1,)))
+    assert row.text == "msgspec found, starlette found"
+
+
+def test_a_terminated_bench_leaves_no_process_behind(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    code = (
+        "from lukewarm.benchmarks import launch\n"
+        "from lukewarm.benchmarks.rounds import Job\n"
+        "from lukewarm.benchmarks.record import Case, Settings\n"
+        "case = Case(backend='x', precision='none', model='x', task='text-generation')\n"
+        f"options = {{'pid_file': {str(pids)!r}}}\n"
+        "job = Job(case=case, contender='support.fake_contenders:logging_hanger', options=options)\n"
+        "launch.sample(job.body(Settings()), limit_s=100)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": TESTS})
+    deadline = time.monotonic() + 20
+    while not (pids.exists() and pids.read_text().strip()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child = int(pids.read_text())
+    assert _alive(child)
+    parent.terminate()
+    assert parent.wait(10) == 128 + 15
+    assert not _alive(child)

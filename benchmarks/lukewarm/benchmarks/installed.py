@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def used(modules: Iterable[str]) -> Installed:
         if canonical(name) not in LEFT_OUT:
             sizes[canonical(name)] = _bytes(importlib.metadata.distribution(name), seen)
     return Installed(bytes=sum(sizes.values()), packages=sizes)
+
+
+def foreign_modules(requirements: Iterable[str]) -> list[str]:
+    """Top-level modules of installed packages outside the closure: absent in an environment made for these alone."""
+    inside = set(closure(requirements)) | {"lukewarm"} | LEFT_OUT
+    owners = importlib.metadata.packages_distributions()
+    return sorted(
+        module
+        for module, names in owners.items()
+        if module.isidentifier()
+        and module not in sys.stdlib_module_names
+        # a namespace such as `google` may belong to packages of both kinds
+        and not any(canonical(name) in inside for name in names)
+    )
 
 
 def canonical(name: str) -> str:

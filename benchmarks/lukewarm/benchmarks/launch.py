@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -47,7 +48,7 @@ def run_job(
 ) -> tuple[Any, str]:
     """The JSON that a fresh process printed, and its standard error. Raises Failed."""
     run_id = uuid.uuid4().hex
-    with tempfile.TemporaryFile() as errors, pinned(core):
+    with tempfile.TemporaryFile() as errors, pinned(core), _orderly_end():
         # the argument list is made before the clock is read
         command = [sys.executable, *flags, "-P", str(RUNNER)]
         body = {**job, "spawned_s": 0.0}
@@ -79,6 +80,23 @@ def environment(run_id: str, extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of a measured process: the user's own, without what would disturb, marked with the run."""
     kept = {name: value for name, value in os.environ.items() if name not in DROPPED}
     return {**kept, **QUIET, **extra, RUN_ID: run_id}
+
+
+@contextlib.contextmanager
+def _orderly_end() -> Iterator[None]:
+    """SIGTERM becomes an exception inside, so that the measured process is ended and not left behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

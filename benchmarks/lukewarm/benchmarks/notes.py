@@ -11,7 +11,8 @@ HEADLINE = (
 COLD = (
     "From the spawn of a fresh process to its first prediction (one token of a request). Interpreter: up to the first "
     "statement. Imports: inside import statements, wherever they ran. Load: the rest of set-up. Memory: the most that "
-    f"was resident until then, mapped files included. {SPREAD}"
+    "was resident until then, mapped files included. A process sees only the packages of its own dependency closure, "
+    f"as if no others were installed. {SPREAD}"
 )
 WARM = "One whole request or batch in a warm process. Per s: new tokens (or items) of all requests together."
 SIZE = (

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lukewarm.benchmarks import bars, framework, performance_doc, plots, provenance, tables, words
+import msgspec
+
+from lukewarm.benchmarks import bars, framework, performance_doc, plots, profile, provenance, tables, words
 from lukewarm.benchmarks.record import Record
 from lukewarm.benchmarks.stats import ratio
 from lukewarm.benchmarks.words import Table
-from lukewarm.predictors.errors import MissingExtra
+from lukewarm.predictors.errors import MissingExtra, SpecError
 
 HTML, MARKDOWN = "report.html", "report.md"
 
@@ -51,7 +53,7 @@ def write(records: Sequence[Record], out: Path) -> tuple[Path, Path]:
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{error.name}, needed to write a report,", "bench") from error
     folder = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
-    page = contents(records)
+    page = contents(records, _profile(out))
     made = []
     out.mkdir(parents=True, exist_ok=True)
     for name, escape in ((HTML, True), (MARKDOWN, False)):
@@ -60,6 +62,18 @@ def write(records: Sequence[Record], out: Path) -> tuple[Path, Path]:
         text = environment.get_template(f"{name}.j2").render(page)
         made.append(_replace(out / name, text))
     return made[0], made[1]
+
+
+def _profile(out: Path) -> list[Block]:
+    """Where a cold start went, if `bench --profile-start` wrote that beside the records."""
+    file = out / profile.FILE
+    if not file.is_file():
+        return []
+    try:
+        found = msgspec.json.decode(file.read_bytes(), type=profile.Profile)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SpecError(f"not a profile: {error}; delete the file", str(file)) from error
+    return [Block(f"Where a cold start of {found.case.label} goes", "measured", profile.text(found))]
 
 
 def _replace(path: Path, text: str) -> Path:
@@ -75,7 +89,7 @@ def _replace(path: Path, text: str) -> Path:
     return path
 
 
-def contents(records: Sequence[Record]) -> dict[str, Any]:
+def contents(records: Sequence[Record], blocks: Sequence[Block] = ()) -> dict[str, Any]:
     """What the templates show."""
     rows = [row for row in records if row.suite == "bench"]
     measured = [row for row in rows if row.kind == "measured"]
@@ -90,7 +104,7 @@ def contents(records: Sequence[Record]) -> dict[str, Any]:
         "subtitle": provenance.subtitle(records),
         "cards": cards(measured),
         "sections": sections,
-        "blocks": [],
+        "blocks": blocks,
         "facts": provenance.facts(records),
     }
 

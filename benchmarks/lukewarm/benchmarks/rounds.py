@@ -50,6 +50,8 @@ class Job:
             "options": dict(self.options),
             "env": dict(self.env),
             "extra": list(self.extra),
+            "limit_s": settings.limit_s,
+            "hidden": list(_foreign(self.requirements)),
             "threads": settings.threads,
             "new_tokens": settings.new_tokens,
             "batches": list(settings.batches),
@@ -89,7 +91,7 @@ class Bench:
     def key(self, job: Job) -> str:
         """Equal for the same case under the same conditions; the number of rounds is not one of them."""
         conditions = msgspec.structs.replace(self.settings, rounds=0)
-        body = {k: v for k, v in job.body(self.settings).items() if k != "path"}
+        body = {k: v for k, v in job.body(self.settings).items() if k not in ("path", "hidden", "limit_s")}
         same = machine.identity(self.machine)
         return record.digest(self.suite, job.case, job.bundle_digest, body, conditions, same, self.versions)
 
@@ -175,6 +177,15 @@ class Bench:
             versions=self.versions,
             machine=self.machine,
         )
+
+
+@functools.cache
+def _foreign(requirements: tuple[str, ...]) -> tuple[str, ...]:
+    """What a process must not see, so that a full environment measures like one of its own; unknown: nothing."""
+    try:
+        return tuple(installed.foreign_modules(requirements)) if requirements else ()
+    except MissingExtra:
+        return ()
 
 
 @functools.cache
