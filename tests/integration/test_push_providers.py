@@ -351,3 +351,31 @@ def test_the_token_appears_nowhere(
     assert not [text for text in shown if TOKEN in text]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()]
     assert fake.requests[0].headers["Authorization"] == f"Bearer {TOKEN}"
+
+
+# -- what goes into Cog's image
+
+
+def test_cog_image_follows_cog_yaml(tmp_path: Path) -> None:
+    from lukewarm.adapters.build import build
+    from lukewarm.adapters.push.image import image_input
+    from lukewarm.adapters.targets import TARGETS
+    from lukewarm.predictors.errors import UnsupportedError
+    from support.images import make_bundle
+
+    bundle = make_bundle(tmp_path / "bundle")
+
+    def given(**overrides: Any) -> ImageInput:
+        spec = msgspec.structs.replace(SPEC, targets={"cog": {"overrides": overrides}})
+        artifact = build("cog", spec, tmp_path, bundle, tmp_path / "cog")
+        return image_input(TARGETS.load("cog"), spec, tmp_path, artifact)
+
+    plain = given()
+    assert plain.env["MODE"] == "fast"
+    assert plain.command == ("python", "-m", "cog.server.http")
+    assert any(line.startswith("cog==") for line in plain.requirements)
+    assert plain.labels["run.cog.version"]
+    assert given(concurrency={"max": 2}).env["COG_MAX_CONCURRENCY"] == "2"
+    assert given(build={"gpu": True}).env["NVIDIA_DRIVER_CAPABILITIES"] == "all"
+    with pytest.raises(UnsupportedError, match="--builder cog"):
+        given(build={"run": ["make"]})
