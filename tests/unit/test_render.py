@@ -93,7 +93,7 @@ STEPS = [word for word, _ in instructions(plan("cloudrun").files["Dockerfile"].d
 def test_no_value_breaks_out_of_a_generated_file(target: str, spec: ModelSpec) -> None:
     try:
         files = plan(target, spec).files
-    except (SpecError, UnicodeEncodeError):  # refused: nothing was generated
+    except SpecError:  # refused: nothing was generated
         return
     for path, content in files.items():
         if (target, path) in SHAPES:
@@ -146,7 +146,8 @@ def test_variables_come_back_as_they_were(env: dict[str, str]) -> None:
     try:
         line = docker_env(env)
     except SpecError:
-        assert any(char < " " or char == "\x7f" for value in env.values() for char in value)
+        text = "".join(env.values())
+        assert any(char < " " or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in text)
         return
     assert line.count("\n") == 1
     assert instructions(line) == [("ENV", env)]

@@ -207,4 +207,7 @@ def runtime_spec(spec: ModelSpec) -> bytes:
     kept = msgspec.structs.replace(
         spec, source=None, accuracy=Accuracy(), include=[], targets={}, env={}, image_budget_mb=None
     )
-    return msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n"
+    try:
+        return msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n"
+    except UnicodeEncodeError as error:
+        raise SpecError(f"{error.object!r:.60} is not valid Unicode text", "spec") from error

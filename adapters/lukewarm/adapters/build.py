@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from lukewarm.adapters.base import Adapter, ArtifactPlan, Copy, PlanOptions
-from lukewarm.adapters.requirements import runtime_requirements
+from lukewarm.adapters.requirements import installed_bytes, runtime_requirements
 from lukewarm.adapters.targets import TARGETS
 from lukewarm.adapters.vendor import included_files, shipped_sources
 from lukewarm.predictors.bundle import Bundle, sha256
@@ -82,9 +82,8 @@ def build(target: str, spec: ModelSpec, spec_root: Path, bundle_dir: Path, out: 
     bundle = Bundle.open(bundle_dir)
     _check_matches(spec, bundle)
     plan = adapter.plan(spec, bundle, plan_options(adapter, spec, spec_root))
-    artifact = write(plan, bundle, spec.name, out)
-    _check_budget(artifact, spec)
-    return artifact
+    _check_budget(plan, spec)
+    return write(plan, bundle, spec.name, out)
 
 
 def plan_options(adapter: Adapter, spec: ModelSpec, spec_root: Path) -> PlanOptions:
@@ -222,10 +221,16 @@ def _check_matches(spec: ModelSpec, bundle: Bundle) -> None:
         )
 
 
-def _check_budget(artifact: Artifact, spec: ModelSpec) -> None:
+def _check_budget(plan: ArtifactPlan, spec: ModelSpec) -> None:
+    """Before anything is written: weights, files and the packages as they are installed here."""
     limit = spec.image_budget_mb
-    if limit is not None and artifact.total_bytes > limit * 1e6:
+    if limit is None:
+        return
+    packages = installed_bytes(plan.requirements)
+    total = plan.estimated_bytes + packages
+    if total > limit * 1e6:
         raise UnsupportedError(
-            f"the artifact at {artifact.root} has {artifact.total_bytes / 1e6:.1f} MB without its packages, "
-            f"image_budget_mb allows {limit:g}; choose a smaller precision or raise the budget"
+            f"the {plan.target} image would hold {total / 1e6:.0f} MB (weights {plan.weights_bytes / 1e6:.0f} MB, "
+            f"packages {packages / 1e6:.0f} MB as installed here), image_budget_mb allows {limit:g}; "
+            "choose a smaller precision or backend, or raise the budget"
         )

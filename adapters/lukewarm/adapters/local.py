@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import sys
 import tempfile
 import time
@@ -140,7 +141,7 @@ def start_server(server: LocalServer, name: str, *, timeout_s: float | None = No
     """Start the processes of a server and wait until it is ready."""
     if not processes.port_refused(server.host, server.port):
         raise ServerError(f"port {server.port} on {server.host} is in use; choose another with --port")
-    log = log or Path(tempfile.mkstemp(prefix=f"lukewarm-{name}-", suffix=".log")[1])
+    log = log or _new_log(name)
     running = Running(server, name, log)
     try:
         with log.open("ab") as stream:
@@ -186,6 +187,12 @@ def _wait_listening(running: Running, timeout_s: float) -> None:
         if time.monotonic() > deadline or running._children[0].popen.poll() is not None:
             raise ServerError(f"{running.name}: what the server talks to did not start\n{_log(running)}")
         time.sleep(RETRY_S)
+
+
+def _new_log(name: str) -> Path:
+    descriptor, path = tempfile.mkstemp(prefix=f"lukewarm-{name}-", suffix=".log")
+    os.close(descriptor)
+    return Path(path)
 
 
 def _log(running: Running) -> str:

@@ -123,6 +123,7 @@ def docker_env(env: Mapping[str, str]) -> str:
 
 
 def _docker_quote(value: str) -> str:
+    plain_data(value, "env")
     if re.search(r"[\x00-\x1f\x7f]", value):
         raise SpecError("a control character cannot stand in an environment variable", "env")
     return '"' + re.sub(r'([\\"$])', r"\\\1", value) + '"'

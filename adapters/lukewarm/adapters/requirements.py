@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, distribution, requires, version
+from pathlib import Path
 
 from lukewarm.predictors.registry import BACKENDS
 
@@ -44,6 +45,25 @@ def expand(extra: str, seen: frozenset[str] = frozenset()) -> Iterator[str]:
                 yield from expand(nested.strip(), seen | {extra})
         else:
             yield requirement.strip()
+
+
+def installed_bytes(requirements: tuple[str, ...]) -> int:
+    """Bytes of these packages and all they depend on, as installed here; what is not installed counts 0."""
+    total, seen, waiting = 0, set(), list(requirements)
+    while waiting:
+        requirement = waiting.pop()
+        name = _name(requirement)
+        if name in seen:
+            continue
+        seen.add(name)
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue
+        total += sum(path.stat().st_size for file in found.files or () if (path := Path(str(file.locate()))).is_file())
+        # what an extra of theirs would add is not counted: few packages here ask for one
+        waiting += [line for line in found.requires or () if "extra ==" not in line and "platform_system" not in line]
+    return total
 
 
 def pin(requirement: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,9 @@ def serve(target: str, spec_path: Path, request_json: str | None, as_json: bool,
     project = chosen(open_project(spec_path), options["backend"], options["precision"])
     payload = _payload(request_json)
     say = progress(quiet=as_json)
-    running = _start(project, target, options, say)
-    with running:
+    # the servers are in sessions of their own: a SIGTERM to this process must reach them through `stop`
+    signal.signal(signal.SIGTERM, _interrupt)
+    with _start(project, target, options, say) as running:
         if payload is None:
             _until_interrupted(running, target)
             return
@@ -82,6 +84,10 @@ def _until_interrupted(running: Any, target: str) -> None:
         click.echo(f"{target}: the server ended by itself with exit code {code}\n{running.last_log()}", err=True)
     except KeyboardInterrupt:
         click.echo(f"{target}: stopping", err=True)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _payload(request_json: str | None) -> bytes | None:
