@@ -6,9 +6,8 @@ The raw fp32 graph comes from onnxruntime-genai's model builder where it knows t
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,10 @@ from lukewarm.convert.source import Source
 from lukewarm.predictors.errors import MissingExtra, UnsupportedError
 
 MODEL = "model"  # folder in the bundle
+
+
+Route = Callable[[Source, Path], Path]  # (source, empty folder) -> the raw graph in it
+BITS = {"fp32": 0, "int8": 8, "int4": 4}
 
 
 class OrtConverter:
@@ -33,52 +36,56 @@ class OrtConverter:
 
     def convert(self, job: Job) -> Converted:
         special = tokenizer.write(job.source, job.out)
-        route, model = _graph(job)
-        options = describe(model, job.source)
-        job.progress(f"{job.spec.name}: writing the graph at {job.spec.precision}", None)
-        if bits := BITS[job.spec.precision]:
-            from lukewarm.convert.to_ort.quantize import quantize
-
-            quantize(model, lambda node: bits)
-        from lukewarm.convert.to_ort.save import save
-
-        save(model, job.out / MODEL)
-        load_test(job.out / MODEL)
-        # fp32 weights are used where they are mapped: packing would copy them all at every start
-        options |= {"special_tokens": special, "graph": route, "prepack": job.spec.precision != "fp32"}
-        return Converted(options=options, packages=self.packages)
-
-
-BITS = {"fp32": 0, "int8": 8, "int4": 4}
+        reasons: list[str] = []
+        for route, build in _routes(job.source):
+            job.progress(f"{job.spec.name}: making the graph with {route}", None)
+            try:
+                options = _graph(job, build)
+            except UnsupportedError as error:
+                reasons.append(f"{route}: {error}")
+                shutil.rmtree(job.out / MODEL, ignore_errors=True)
+                continue
+            # fp32 weights are used where they are mapped: packing would copy them all at every start
+            options |= {"special_tokens": special, "graph": route, "prepack": job.spec.precision != "fp32"}
+            return Converted(options=options, packages=self.packages)
+        raise UnsupportedError(f"no graph for {job.source.architecture} ({'; '.join(reasons)}); try backend ct2 or hf")
 
 
-def _graph(job: Job) -> tuple[str, Any]:
-    """The raw graph in its one form, and which way it came."""
+def _routes(source: Source) -> Iterator[tuple[str, Route]]:
+    """Ways to a raw graph, best first."""
     try:
-        import onnx_ir
+        import onnx_ir  # noqa: F401
         import onnxscript  # noqa: F401
 
-        from lukewarm.convert.to_ort import export, genai, passes
+        from lukewarm.convert.to_ort import export, genai
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{error.name}, needed to convert for ort,", "convert") from error
-    reason = ""
-    if job.source.architecture in architectures.GENAI:
-        job.progress(f"{job.spec.name}: building the graph with onnxruntime-genai", None)
-        try:
-            model = onnx_ir.load(genai.build(job.source, job.scratch / "genai"))
-            passes.normalise(model)
-            return "onnxruntime-genai", model
-        except UnsupportedError as error:
-            reason = f"{error}; then "
-    job.progress(f"{job.spec.name}: exporting the graph with torch.onnx", None)
-    raw = job.scratch / "raw.onnx"
-    try:
-        export.export(job.source, raw)
-        model = onnx_ir.load(raw)
-        passes.normalise(model)
-    except UnsupportedError as error:
-        raise UnsupportedError(f"{reason}{error}") from error
-    return "torch.onnx", model
+    if source.architecture in architectures.GENAI:
+        yield "onnxruntime-genai", genai.build
+    yield "torch.onnx", export.build
+
+
+def _graph(job: Job, build: Route) -> dict[str, Any]:
+    """Build, normalise, quantize, save and try one graph; what the runtime must know of it."""
+    import onnx_ir
+
+    from lukewarm.convert.to_ort import passes, trial
+    from lukewarm.convert.to_ort.quantize import quantize
+    from lukewarm.convert.to_ort.save import save
+
+    folder = job.scratch / build.__module__.rpartition(".")[2]
+    folder.mkdir()
+    model = onnx_ir.load(build(job.source, folder))
+    passes.normalise(model)
+    options = describe(model, job.source)
+    job.progress(f"{job.spec.name}: writing the graph at {job.spec.precision}", None)
+    if bits := BITS[job.spec.precision]:
+        quantize(model, lambda node: bits)
+    save(model, job.out / MODEL)
+    del model
+    shutil.rmtree(folder)
+    trial.run(job.out / MODEL, options["layers"])
+    return options
 
 
 def describe(model: Any, source: Source) -> dict[str, Any]:
@@ -92,22 +99,6 @@ def describe(model: Any, source: Source) -> dict[str, Any]:
                 size = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
             layers.append([int(heads), int(size)])
     return {"layers": layers}
-
-
-def load_test(folder: Path) -> None:
-    """Load the graph as the runtime will, in a process of its own. Raises UnsupportedError: some builds do not load."""
-    code = (
-        "import sys, onnxruntime as o\n"
-        "s = o.SessionOptions(); s.graph_optimization_level = o.GraphOptimizationLevel.ORT_DISABLE_ALL\n"
-        "s.log_severity_level = 4\n"
-        "o.InferenceSession(sys.argv[1], s, providers=['CPUExecutionProvider'])"
-    )
-    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1"}
-    command = [sys.executable, "-c", code, str(folder / "model.onnx")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines()
-        raise UnsupportedError(f"ONNX Runtime cannot load the graph: {lines[-1] if lines else done.returncode}")
 
 
 converter = OrtConverter()

@@ -39,8 +39,8 @@ class _Trace:
 _trace = _Trace()
 
 
-def export(source: Source, target: Path) -> None:
-    """Write the raw fp32 graph of `source` to `target`. Raises UnsupportedError."""
+def build(source: Source, folder: Path) -> Path:
+    """Write the raw fp32 graph of `source` into `folder`. Raises UnsupportedError."""
     frameworks.transformers()
     import torch
 
@@ -62,7 +62,9 @@ def export(source: Source, target: Path) -> None:
             )
         except Exception as error:  # the exporter wraps whatever the model's code raised
             raise _refused(source, f"torch.onnx cannot export it ({type(error).__name__})") from error
-    program.save(target, external_data=True)
+    graph = folder / "model.onnx"
+    program.save(graph, external_data=True)
+    return graph
 
 
 def _names(prefix: str) -> list[str]:
@@ -91,7 +93,7 @@ def _probe(model: Any, source: Source) -> tuple[Any, ...]:
 
 
 def _refused(source: Source, reason: str) -> UnsupportedError:
-    return UnsupportedError(f"no ONNX graph for {source.architecture}: {reason}; try backend ct2 or hf")
+    return UnsupportedError(f"{source.architecture}: {reason}")
 
 
 def _dynamic(inputs: tuple[Any, ...]) -> tuple[Any, ...]:

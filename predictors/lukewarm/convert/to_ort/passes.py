@@ -85,7 +85,7 @@ def _direct_lengths(model: Any) -> None:
     inputs = {value.name: value for value in model.graph.inputs}
     for place, name, shape in ((5, "seqlens_k", ["batch"]), (6, "total_len", [])):
         if name not in inputs:
-            value = ir.Input(name, shape=ir.Shape(shape), type=ir.TensorType(ir.DataType.INT32))
+            value = ir.val(name, shape=shape, dtype=ir.DataType.INT32)
             model.graph.inputs.append(value)
             for node in attention:
                 node.replace_input_with(place, value)
@@ -101,7 +101,7 @@ def _only_last(model: Any, head: Any) -> None:
     import onnx_ir as ir
 
     hidden = head.inputs[0]
-    last = ir.Input("last", shape=ir.Shape(["scored"]), type=ir.TensorType(ir.DataType.INT64))
+    last = ir.val("last", shape=["scored"], dtype=ir.DataType.INT64)
     model.graph.inputs.append(last)
     weight = constant(head.inputs[1])
     producer = head.inputs[1].producer()
@@ -109,20 +109,15 @@ def _only_last(model: Any, head: Any) -> None:
         weight = constant(producer.inputs[0])
     if weight is None:
         raise UnsupportedError("the graph's output layer has no constant weight")
-    width = next((size for size in _sizes(head, weight, producer)), None)
+    rows, columns = (int(size) for size in weight.shape)
+    transposed = producer is not None or (head.op_type == "Gemm" and flag(head, "transB"))
+    width, vocab = (columns, rows) if transposed else (rows, columns)
     shape = initializer(model, "lukewarm.flat", np.array([-1, width], np.int64))
     flat = ir.Node("", "Reshape", [hidden, shape], name="lukewarm.flatten")
     picked = ir.Node("", "Gather", [flat.outputs[0], last], [ir.AttrInt64("axis", 0)], name="lukewarm.pick")
     model.graph.insert_before(head, [flat, picked])
     head.replace_input_with(0, picked.outputs[0])
-    model.graph.outputs[_index(model.graph.outputs, "logits")].shape = None
-
-
-def _sizes(head: Any, weight: Any, producer: Any) -> Iterator[int]:
-    """The width of the hidden state: rows of the weight as it enters the product."""
-    rows, columns = weight.shape
-    transposed = producer is not None or (head.op_type == "Gemm" and flag(head, "transB"))
-    yield int(columns if transposed else rows)
+    _flat_from(head, vocab)
 
 
 def flag(node: Any, name: str) -> bool:
@@ -131,8 +126,14 @@ def flag(node: Any, name: str) -> bool:
     return attribute is not None and attribute.as_int() != 0
 
 
-def _index(values: Any, name: str) -> int:
-    return next(place for place, value in enumerate(values) if value.name == name)
+def _flat_from(node: Any, vocab: int) -> None:
+    """What follows the output layer has two dimensions now; shapes noted for three would be believed."""
+    import onnx_ir as ir
+
+    for value in node.outputs:
+        value.shape = ir.Shape(["scored", vocab])
+        for use in list(value.uses()):
+            _flat_from(use.node, vocab)
 
 
 def _tie(model: Any, head: Any) -> None:

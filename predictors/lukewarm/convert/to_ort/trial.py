@@ -1,0 +1,46 @@
+"""Runs a finished graph once, by the runtime's own decoder, in a process of its own: some load and do not run.
+
+`python -m lukewarm.convert.to_ort.trial FOLDER LAYERS-AS-JSON` is that process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from lukewarm.predictors.errors import UnsupportedError
+
+
+def run(folder: Path, layers: Sequence[Sequence[int]]) -> None:
+    """Two rows of different lengths, one step. Raises UnsupportedError with the runtime's reason."""
+    environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", __name__, str(folder), json.dumps(layers)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines()
+        raise UnsupportedError(f"ONNX Runtime cannot run the graph: {lines[-1] if lines else done.returncode}")
+
+
+def main() -> None:
+    """The process of its own."""
+    import numpy as np
+
+    from lukewarm.predictors.ort.decoder import OrtDecoder
+    from lukewarm.predictors.ort.session import open_graph
+    from lukewarm.predictors.predictor import NEVER, Runtime
+
+    session = open_graph(Path(sys.argv[1]) / "model.onnx", Runtime(threads=1, device="cpu"), prepack=False)
+    decoder = OrtDecoder(session, [(heads, size) for heads, size in json.loads(sys.argv[2])], NEVER)
+    logits = decoder.prefill(np.ones((2, 3), np.int64), np.array([3, 2]), 8)
+    decoder.keep(np.array([1]))
+    logits = np.concatenate([logits, decoder.step(np.array([1]))])
+    if not np.isfinite(logits).all():
+        sys.exit("its logits are not numbers")
+
+
+if __name__ == "__main__":
+    main()
