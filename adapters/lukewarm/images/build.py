@@ -15,7 +15,7 @@ from lukewarm.images import cache, lock, oci
 from lukewarm.images.base import Base, Connect, open_base
 from lukewarm.images.dependencies import SITE, Packages, compile_tree, install
 from lukewarm.images.layers import Layer, write_layer
-from lukewarm.images.layout import Layout, disk_errors
+from lukewarm.images.layout import Layout, disk_errors, is_alive
 from lukewarm.images.oci import LINUX_AMD64, Descriptor, Platform
 from lukewarm.images.tree import Entry, walk
 from lukewarm.predictors.bundle import MANIFEST as BUNDLE_MANIFEST
@@ -75,6 +75,7 @@ def build_image(given: ImageInput, store: Path, connect: Connect, progress: Prog
     UnsupportedError (over budget). What it began and did not finish is removed.
     """
     layout = Layout.create(store / "layout")
+    _sweep(store)
     progress(f"base image {given.base}", None)
     base = open_base(given.base, given.platform, connect)
     bundle = Bundle.open(given.artifact / BUNDLE_DIR)
@@ -89,7 +90,8 @@ def build_image(given: ImageInput, store: Path, connect: Connect, progress: Prog
             f"the image of {given.name} has {image.total_bytes / 1e6:.1f} MB ({parts}), image_budget_mb allows "
             f"{given.budget_mb:g}; choose a smaller precision, a smaller base, or raise the budget"
         )
-    layout.set_ref(f"{given.name}:{image.manifest.digest[7:19]}", image.manifest, given.platform)
+    layout.set_ref(given.name, image.manifest, given.platform)
+    layout.prune()
     return image
 
 
@@ -210,6 +212,14 @@ def _base_history(base: Base) -> list[dict[str, Any]]:
     if sum(not item.get("empty_layer") for item in history) == len(base.layers):
         return history
     return [{"created": oci.EPOCH, "created_by": "base image"} for _ in base.layers]
+
+
+def _sweep(store: Path) -> None:
+    """Remove the work folders of builds that were killed."""
+    for work in store.glob("work-*-*"):
+        pid = work.name.split("-")[1]
+        if pid.isdigit() and not is_alive(int(pid)):
+            shutil.rmtree(work, ignore_errors=True)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -167,15 +168,19 @@ class Layout:
             return oci.select_platform(self.read_json(found), platform, str(self.root))
         return found
 
-    def prune(self) -> int:
-        """Delete blobs that no image of index.json uses; returns the bytes freed."""
+    def prune(self, min_age_s: float = 86_400) -> int:
+        """Delete blobs that no image of index.json uses; returns the bytes freed.
+
+        Young ones stay: another build may be about to refer to them.
+        """
         used: set[str] = set()
         for item in self.index():
             self._reach(Descriptor.from_json(item, str(self.root)), used)
         freed = 0
         for path in self.blobs.iterdir():
-            if f"sha256:{path.name}" not in used:
-                freed += path.stat().st_size
+            found = path.stat()
+            if f"sha256:{path.name}" not in used and time.time() - found.st_mtime >= min_age_s:
+                freed += found.st_size
                 path.unlink()
         return freed
 
@@ -196,11 +201,12 @@ class Layout:
     def _sweep_incoming(self) -> None:
         for path in self.incoming.glob("*-*") if self.incoming.is_dir() else ():
             pid = path.name.partition("-")[0]
-            if pid.isdigit() and not _alive(int(pid)):
+            if pid.isdigit() and not is_alive(int(pid)):
                 path.unlink(missing_ok=True)
 
 
-def _alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Whether a process of that id exists."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -20,7 +20,7 @@ from lukewarm.cli.common import (
     progress,
     spec_option,
 )
-from lukewarm.predictors.errors import ProviderError
+from lukewarm.predictors.errors import NotLoggedIn, ProviderError
 
 if TYPE_CHECKING:
     from lukewarm.adapters.build import Artifact
@@ -64,8 +64,11 @@ def push(provider: str, spec_path: Path, dry_run: bool, yes: bool, as_json: bool
     given, problem = _prepare(found, open_project(spec_path), options, show, dry_run=dry_run)
     plan = found.plan(given)
     priced = price(plan, given.spec)
-    if dry_run or not as_json:
-        print_plan(plan, priced, given, problem, as_json=as_json)
+    notes = [*plan.notes, *([problem] if problem else []), *_login_note(found, dry_run=dry_run)]
+    if dry_run and as_json:
+        print_json(plan_json(plan, priced, given, notes))
+    elif not (as_json and yes):
+        print_plan(plan, priced, given, notes, err=as_json)
     if credentials is None:
         return
     if not yes and not click.confirm(f"Push {plan.name} to {provider}?", err=as_json):
@@ -73,9 +76,19 @@ def push(provider: str, spec_path: Path, dry_run: bool, yes: bool, as_json: bool
     run = Run(progress=show, image=given.image, env=dict(os.environ))
     deployment: Deployment = found.execute(plan, credentials, run)
     if as_json:
-        print_json({"plan": plan_json(plan, priced, given, problem), "deployment": deployment})
+        print_json({"plan": plan_json(plan, priced, given, notes), "deployment": deployment})
     else:
         print_deployment(deployment)
+
+
+def _login_note(found: Provider, *, dry_run: bool) -> list[str]:
+    """Where a real push would find the login, or that there is none."""
+    if not dry_run:
+        return []
+    try:
+        return [f"login: from {found.credentials(os.environ).source}"]
+    except NotLoggedIn as error:
+        return [str(error)]
 
 
 def _prepare(

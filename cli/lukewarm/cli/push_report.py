@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
-from lukewarm.cli.common import print_json
 from lukewarm.predictors.errors import PriceError
 from lukewarm.predictors.spec import ModelSpec
 
@@ -66,36 +66,33 @@ def price(plan: PushPlan, spec: ModelSpec) -> Price:
     )  # fmt: skip
 
 
-def plan_json(plan: PushPlan, priced: Price, given: PushInput, problem: str) -> dict[str, Any]:
+def plan_json(plan: PushPlan, priced: Price, given: PushInput, notes: list[str]) -> dict[str, Any]:
     """Everything a program needs of a plan."""
     parts = given.image.parts if given.image else {}
     return {
         "provider": plan.provider, "name": plan.name, "hardware": plan.hardware, "image": plan.image,
         "image_digest": given.image.manifest.digest if given.image else None,
         "image_bytes": parts, "upload_bytes_at_most": plan.upload_bytes, "artifact": plan.artifact,
-        "steps": plan.steps, "price": priced, "notes": [*plan.notes, *([problem] if problem else [])],
+        "steps": plan.steps, "price": priced, "notes": notes,
     }  # fmt: skip
 
 
-def print_plan(plan: PushPlan, priced: Price, given: PushInput, problem: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(plan_json(plan, priced, given, problem))
-        return
-    click.echo(f"{plan.provider}: {plan.name} on {plan.hardware}" + (f", image {plan.image}" if plan.image else ""))
+def print_plan(plan: PushPlan, priced: Price, given: PushInput, notes: list[str], *, err: bool = False) -> None:
+    """The plan as a table, then the image's parts, the price's rows and the notes. `err`: on standard error."""
+    say = functools.partial(click.echo, err=err)
+    say(f"{plan.provider}: {plan.name} on {plan.hardware}" + (f", image {plan.image}" if plan.image else ""))
     last = len(plan.steps)
     rows: list[tuple[str, ...]] = [("", "what", "bytes", "price")]
     for number, step in enumerate(plan.steps, 1):
         size = "" if step.upload_bytes is None else f"{_size(step.upload_bytes)} at most"
         rows.append((str(number), step.what, size, _short(priced) if number == last else ""))
         rows.append(("", f"  {step.how}", "", ""))
-    click.echo(_table(rows))
+    say(_table(rows))
     if given.image:
         parts = ", ".join(f"{name} {_size(size)}" for name, size in given.image.parts.items())
-        click.echo(f"image: {parts} (measured, as they travel); what the registry has already is not sent")
-    for line in _price_lines(priced):
-        click.echo(line)
-    for note in [*plan.notes, *([problem] if problem else [])]:
-        click.echo(f"note: {note}")
+        say(f"image: {parts} (measured, as they travel); what the registry has already is not sent")
+    for line in [*_price_lines(priced), *(f"note: {note}" for note in notes)]:
+        say(line)
 
 
 def print_deployment(deployment: Deployment) -> None:
