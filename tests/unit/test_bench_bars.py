@@ -104,5 +104,5 @@ def test_the_page_is_written_by_its_command(tmp_path: Path, rows: list[Record]) 
     record.write(tmp_path / "records.jsonl", rows)
     assert performance_doc.main([str(tmp_path / "records.jsonl"), str(tmp_path / "p.md")]) == 0
     text = (tmp_path / "p.md").read_text()
-    assert "| cold start, best ct2 row | real-model | ct2 int8 (perplexity +40 %) | **20.0×** (20.0× – 20.0×)" in text
+    assert "| cold start, best ct2 row (perplexity +40 %) | real-model | ct2 int8 | **20.0×** (20.0× – 20.0×)" in text
     assert "## real-model: cold start" in text

@@ -14,6 +14,7 @@ from lukewarm.benchmarks.record import Record
 from lukewarm.benchmarks.words import Cell, Row, Table
 from lukewarm.predictors.errors import LukewarmError, SpecError
 
+ENOUGH = 7  # processes of each side of a ratio, for a verdict without a remark
 COMMAND = "lukewarm bench --suite performance"
 HEAD = f"""# Performance
 
@@ -44,12 +45,13 @@ def table(records: Sequence[Record]) -> Table | None:
 
 
 def _row(line: bars.Line) -> Row:
-    head = (Cell(line.figure, mark="label"), Cell(line.model), Cell(line.row, line.note, "why"))
-    limits = (Cell(value(line.bar, line.unit)), Cell(value(line.aim, line.unit)), Cell(line.verdict))
+    head = (Cell(line.figure, line.note, "label"), Cell(line.model), Cell(line.row))
+    few = f"only n {min(line.n)}" if len(line.n) == 2 and min(line.n) < ENOUGH else ""
+    limits = (Cell(value(line.bar, line.unit)), Cell(value(line.aim, line.unit)), Cell(line.verdict, few))
     if line.value is None:
         return Row((*head, Cell(), Cell(), *limits))
     spread = ""
-    if line.low is not None and line.high is not None:
+    if line.low is not None and line.high is not None and min(line.n) > 1:
         spread = f"{value(line.low, line.unit)} – {value(line.high, line.unit)}"
     n = " / ".join(str(n) for n in line.n)
     return Row((*head, Cell(value(line.value, line.unit), spread, "best"), Cell(n), *limits))

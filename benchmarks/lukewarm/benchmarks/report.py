@@ -93,7 +93,7 @@ def contents(records: Sequence[Record], blocks: Sequence[Block] = ()) -> dict[st
     """What the templates show."""
     rows = [row for row in records if row.suite == "bench"]
     measured = [row for row in rows if row.kind == "measured"]
-    models = list(dict.fromkeys(row.case.model for row in records))
+    models = list(dict.fromkeys(row.case.model for row in rows or records))
     sections = []
     for model in dict.fromkeys(row.case.model for row in measured):
         sections += _sections([r for r in rows if r.case.model == model])

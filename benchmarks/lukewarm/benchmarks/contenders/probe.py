@@ -139,6 +139,8 @@ def _slowest(profile: Any, count: int = 25) -> list[tuple[str, float, int]]:
 def _name(key: tuple[str, int, str]) -> str:
     file, line, function = key
     if file == "~":  # C functions have no file
+        if "'_thread.lock'" in function:
+            return "waiting for another thread (such as the one that opens the model)"
         return function.strip("<>").replace("built-in method ", "").replace("method ", "")
     parts = Path(file).with_suffix("").parts
     if "site-packages" in parts:
