@@ -63,6 +63,11 @@ def test_plan_as_json(project: Path) -> None:
     assert plan["steps"][-1]["upload_bytes"] > 0
 
 
+def test_other_hardware_is_in_the_artifact_too(project: Path) -> None:
+    run(project, "modal", "--dry-run", "--hardware", "h100")
+    assert '"gpu": "H100"' in (project / ".lukewarm" / "build" / "modal" / "modal_app.py").read_text()
+
+
 def test_a_dry_run_without_the_base_image_says_so(project: Path) -> None:
     done = run(project, "runpod", "--dry-run", "--image", "ghcr.io/me/demo", "--base", "127.0.0.1:9/nothing")
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from lukewarm.cli.common import (
     STATE_DIR,
@@ -21,6 +22,7 @@ from lukewarm.cli.common import (
     spec_option,
 )
 from lukewarm.predictors.errors import NotLoggedIn, ProviderError
+from lukewarm.predictors.spec import ModelSpec
 
 if TYPE_CHECKING:
     from lukewarm.adapters.build import Artifact
@@ -81,6 +83,15 @@ def push(provider: str, spec_path: Path, dry_run: bool, yes: bool, as_json: bool
         print_deployment(deployment)
 
 
+def _on_hardware(found: Provider, spec: ModelSpec, asked: str | None) -> ModelSpec:
+    """The spec with another GPU: the artifact itself says which (cog.yaml, modal_app.py)."""
+    if asked is None:
+        return spec
+    gpu = found.hardware_for(asked)[1]
+    resources = msgspec.structs.replace(spec.resources, gpu=None if gpu == "cpu" else gpu)
+    return msgspec.structs.replace(spec, resources=resources)
+
+
 def _login_note(found: Provider, *, dry_run: bool) -> list[str]:
     """Where a real push would find the login, or that there is none."""
     if not dry_run:
@@ -100,7 +111,7 @@ def _prepare(
     from lukewarm.adapters.push import PushInput
     from lukewarm.adapters.targets import TARGETS
 
-    spec = project.spec
+    spec = _on_hardware(found, project.spec, options["hardware"])
     overrides = TARGETS.load(found.target).settings(spec)[OVERRIDES] if found.takes_overrides else {}
     given = PushInput(
         spec=spec, artifact=project.artifact_dir(found.target), artifact_bytes=0, name=options["name"],
@@ -113,7 +124,7 @@ def _prepare(
     image, problem = None, ""
     if found.needs_image and options["builder"] != "cog":
         try:
-            image = _build_image(found, project, artifact, options["base"], show)
+            image = _build_image(found, Project(spec, project.root), artifact, options["base"], show)
         except ProviderError as error:
             if not dry_run or error.reason not in UNREACHABLE:
                 raise

@@ -61,6 +61,7 @@ def price(plan: PushPlan, spec: ModelSpec) -> Price:
         rows=tuple(
             {"hardware": row.hardware, "as_of": str(row.as_of), "source": row.source, "grade": row.grade}
             for row in dict.fromkeys(offer.rows)
+            if row.unit != "per_gb_month"  # volumes, which a push makes none of
         ),
         plan=billing.name,
     )  # fmt: skip
