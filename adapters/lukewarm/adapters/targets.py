@@ -21,6 +21,7 @@ TARGETS = Registry(
         Row("vertex", f"{_A}.vertex", "adapter", "serve"),
         Row("azure", f"{_A}.azure", "adapter", "serve"),
         Row("kserve", f"{_A}.kserve", "adapter", "serve"),
+        Row("truss", f"{_A}.truss", "adapter"),
         Row("hf-endpoints", f"{_A}.hf_endpoints", "adapter", "serve"),
     ),
 )

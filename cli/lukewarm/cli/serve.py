@@ -76,10 +76,10 @@ def _start(project: Project, target: str, options: dict[str, Any], say: Any) -> 
 
 def _until_interrupted(running: Any, target: str) -> None:
     call = running.server.wire.predict(b"{}")
-    click.echo(f"{target}: ready after {running.ready_s:.2f} s, listening on {running.url}")
-    click.echo(f"  {call.method} {running.url}{call.path}   log: {running.log}   stop: Ctrl-C")
-    sys.stdout.flush()
     try:
+        click.echo(f"{target}: ready after {running.ready_s:.2f} s, listening on {running.url}")
+        click.echo(f"  {call.method} {running.url}{call.path}   log: {running.log}   stop: Ctrl-C")
+        sys.stdout.flush()
         code = running.wait()
         click.echo(f"{target}: the server ended by itself with exit code {code}\n{running.last_log()}", err=True)
     except KeyboardInterrupt:
