@@ -9,6 +9,18 @@ from lukewarm.convert.job import Job
 from lukewarm.convert.to_ct2 import MODEL, TYPES
 from lukewarm.predictors.errors import MissingExtra, UnsupportedError
 
+# fields that ctranslate2 4.8 asks configurations for and transformers 5 has dropped, with the value they always had
+_DROPPED = (
+    ("BertConfig", "position_embedding_type", "absolute"),
+    ("RobertaConfig", "position_embedding_type", "absolute"),
+    ("XLMRobertaConfig", "position_embedding_type", "absolute"),
+    ("CamembertConfig", "position_embedding_type", "absolute"),
+    ("BartConfig", "normalize_before", False),
+    ("MBartConfig", "normalize_before", True),
+    ("PegasusConfig", "normalize_before", True),
+    ("PegasusConfig", "normalize_embedding", False),
+)
+
 __all__ = ["MODEL", "TYPES", "write_model"]
 
 
@@ -21,11 +33,10 @@ def write_model(job: Job) -> None:
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{error.name}, needed to convert for ct2,", "convert") from error
     job.progress(f"{job.spec.name}: converting with CTranslate2", None)
-    # ctranslate2 4.8 asks BERT configurations for a field that transformers 5 has dropped
-    for name in ("BertConfig", "RobertaConfig", "XLMRobertaConfig", "CamembertConfig"):
+    for name, field, value in _DROPPED:
         config = getattr(library, name)
-        if not hasattr(config, "position_embedding_type"):
-            config.position_embedding_type = "absolute"
+        if not hasattr(config, field):
+            setattr(config, field, value)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

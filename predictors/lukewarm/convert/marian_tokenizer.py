@@ -6,17 +6,17 @@ that reads the source, and `target_tokenizer.json` that writes the target.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lukewarm.convert.weights import read_json
 from lukewarm.predictors.errors import SourceError
 
-UNREACHABLE = -1e6  # score of a place in the numbering that this side's model does not know
 TARGET_FILE = "target_tokenizer.json"
 _META = "▁"
+_UNKNOWN_PENALTY = 10.0  # SentencePiece's price of an unknown character, below the lowest score
+_SPECIAL = ("</s>", "<unk>", "<pad>")
 
 
 def write_marian_tokenizers(root: Path, out: Path) -> list[str]:
@@ -25,13 +25,15 @@ def write_marian_tokenizers(root: Path, out: Path) -> list[str]:
     Raises SourceError if a SentencePiece file is missing, damaged or not a unigram model.
     """
     vocabulary = _numbering(root, "vocab.json")
-    source, target = root / "source.spm", root / "target.spm"
-    _build(source, vocabulary).save(str(out / "tokenizer.json"))
+    source, target = _read_model(root / "source.spm"), _read_model(root / "target.spm")
     separate = (root / "target_vocab.json").exists()
-    if not separate and source.read_bytes() == target.read_bytes():
+    known = {piece.piece for piece in source.pieces}
+    whole = all(piece in known or _is_special(piece) for piece in vocabulary)
+    _build(source, vocabulary, writes=whole).save(str(out / "tokenizer.json"))
+    if not separate and whole and source == target:
         return ["tokenizer.json"]
     target_vocabulary = _numbering(root, "target_vocab.json") if separate else vocabulary
-    _build(target, target_vocabulary).save(str(out / TARGET_FILE))
+    _build(target, target_vocabulary, writes=True).save(str(out / TARGET_FILE))
     return ["tokenizer.json", TARGET_FILE]
 
 
@@ -44,15 +46,16 @@ def _numbering(root: Path, name: str) -> dict[str, int]:
     return found
 
 
-def _build(model_file: Path, vocabulary: Mapping[str, int]) -> Any:
+def _is_special(piece: str) -> bool:
+    return piece in _SPECIAL or (piece.startswith(">>") and piece.endswith("<<"))
+
+
+def _build(proto: Any, vocabulary: Mapping[str, int], *, writes: bool) -> Any:
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import Unigram
 
-    proto = _read_model(model_file)
-    if proto.trainer_spec.model_type != 1:
-        raise SourceError(f"{model_file} is not a SentencePiece unigram model; only those are known for Marian")
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type in (1, 4, 5)}  # normal, user, unused
-    places = _places(vocabulary, scores)
+    places = _places(vocabulary, scores, writes)
     tokenizer = Tokenizer(Unigram(places, unk_id=vocabulary["<unk>"], byte_fallback=False))
     steps: list[Any] = []
     if proto.normalizer_spec.precompiled_charsmap:
@@ -66,9 +69,8 @@ def _build(model_file: Path, vocabulary: Mapping[str, int]) -> Any:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", vocabulary["</s>"])]
     )
-    languages = sorted(piece for piece in vocabulary if piece.startswith(">>") and piece.endswith("<<"))
-    special = [name for name in ("</s>", "<unk>", "<pad>") if name in vocabulary]
-    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in [*special, *languages]])
+    special = sorted(piece for piece in vocabulary if _is_special(piece))
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in special])
     return tokenizer
 
 
@@ -83,26 +85,27 @@ def _read_model(path: Path) -> Any:
         raise SourceError(f"{path} is missing; a Marian model needs it") from error
     except DecodeError as error:
         raise SourceError(f"{path} is not a SentencePiece model: {error}") from error
+    if proto.trainer_spec.model_type != 1:
+        raise SourceError(f"{path} is not a SentencePiece unigram model; only those are known for Marian")
     return proto
 
 
-def _places(vocabulary: Mapping[str, int], scores: Mapping[str, float]) -> Sequence[tuple[str, float]]:
+def _places(vocabulary: Mapping[str, int], scores: Mapping[str, float], writes: bool) -> list[tuple[str, float]]:
     """The unigram table in the order of `vocabulary`; pieces of the model without a number come last.
 
     Those last ones keep the segmentation as the model has it; their numbers lie beyond the vocabulary and count as
-    unknown (`Codec` maps them).
+    unknown (`text_to_text.Codec` maps them). Pieces of the other side stand under a name that no text has, unless this
+    table `writes`: reading must not choose them. Only single characters may be: SentencePiece passes an unknown one on
+    as it is, and Marian then finds it.
     """
     size = max(vocabulary.values()) + 1
-    table: list[tuple[str, float]] = [(f"<unused {index}>", UNREACHABLE) for index in range(size)]
     lowest = min(scores.values(), default=0.0)
+    table = [(f"\U000f0000{index}", lowest) for index in range(size)]
     for piece, number in vocabulary.items():
-        table[number] = (piece, scores.get(piece, UNREACHABLE))
-    # the unknown token's own score is never used, but the table's lowest score sets the price of unknown characters
-    table = [(piece, max(score, lowest - 1e4)) for piece, score in table]
+        if piece in scores:
+            table[number] = (piece, scores[piece])
+        elif writes or _is_special(piece):
+            table[number] = (piece, lowest - (0 if _is_special(piece) else 1e4))
+        elif len(piece) == 1:
+            table[number] = (piece, lowest - _UNKNOWN_PENALTY)
     return [*table, *((piece, score) for piece, score in scores.items() if piece not in vocabulary)]
-
-
-def vocabulary_of(path: Path) -> dict[str, int]:
-    """The numbering inside a `tokenizer.json` that this module wrote."""
-    model = json.loads(path.read_text("utf-8"))["model"]
-    return {piece: index for index, (piece, _) in enumerate(model["vocab"])}

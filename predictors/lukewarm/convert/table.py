@@ -17,6 +17,8 @@ CONVERTERS: dict[tuple[Task, str], str] = {
     ("text-generation", "ct2"): f"{_C}.to_ct2",
     ("text-generation", "ort"): f"{_C}.to_ort",
     **{("embeddings", name): f"{_C}.embeddings.{name}" for name in ("hf", "ort", "ct2")},
+    **{("image-to-text", name): f"{_C}.image_to_text.{name}" for name in ("hf", "ort")},
+    **{("speech-to-text", name): f"{_C}.speech_to_text.{name}" for name in ("hf", "ort", "ct2")},
     **{("text-classification", name): f"{_C}.text_classification.{name}" for name in ("hf", "ort")},
     **{("text-to-text", name): f"{_C}.text_to_text.{name}" for name in ("hf", "ort", "ct2")},
 }

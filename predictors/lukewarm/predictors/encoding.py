@@ -19,9 +19,7 @@ class TextEncoder:
         limits = [n for n in (manifest.options.get("max_tokens"), manifest.max_context_tokens) if n]
         self.max_tokens: int | None = min(limits, default=None)
         path = bundle.path("tokenizer.json")
-        # the whole context may be filled: nothing is generated
-        context = None if self.max_tokens is None else self.max_tokens + 1
-        self._tokenizer = Tokenizer(path, context_tokens=context, vocab_size=manifest.vocab_size)
+        self._tokenizer = Tokenizer(path, context_tokens=self.max_tokens, vocab_size=manifest.vocab_size, answers=False)
 
     def ids(self, text: str) -> list[int]:
         """Token ids with the model's special tokens. Raises RequestError for a text too long or without tokens."""

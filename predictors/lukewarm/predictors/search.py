@@ -6,6 +6,7 @@ Every sentence of a batch ends by itself and leaves the batch; transformers (5.2
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,21 +48,32 @@ class _Sentence:
 
 
 def search(
-    model: StepModel, count: int, settings: SearchSettings, rules: Rules, cancel: threading.Event
+    model: StepModel,
+    count: int,
+    settings: SearchSettings,
+    rules: Rules,
+    cancel: threading.Event,
+    prompt: Sequence[IntArray] | None = None,
 ) -> list[Hypothesis]:
-    """The best hypothesis of each of `count` sentences. After `cancel` the best so far, as `cancelled`."""
-    if settings.num_beams == 1:
-        return _greedy(model, count, settings, rules, cancel)
-    return _beam(model, count, settings, rules, cancel)
+    """The best hypothesis of each of `count` sentences. After `cancel` the best so far, as `cancelled`.
+
+    `prompt` gives the decoder's first tokens by column, int64 [count] each, instead of `rules.start_ids`.
+    """
+    columns = prompt or [np.full(count, token, np.int64) for token in rules.start_ids]
+    rows = np.arange(count, dtype=np.int64)
+    for column in columns:
+        logits = model.step(column, rows)
+    run = _greedy if settings.num_beams == 1 else _beam
+    return run(model, logits, settings, rules, cancel)
 
 
 def _greedy(
-    model: StepModel, count: int, settings: SearchSettings, rules: Rules, cancel: threading.Event
+    model: StepModel, logits: FloatArray, settings: SearchSettings, rules: Rules, cancel: threading.Event
 ) -> list[Hypothesis]:
+    count = len(logits)
     done: dict[int, Hypothesis] = {}
     alive = list(range(count))
     new: list[list[int]] = [[] for _ in range(count)]
-    logits = _prompt(model, count, rules)
     for position in range(settings.max_new_tokens):
         if cancel.is_set():
             break
@@ -88,12 +100,12 @@ def _greedy(
 
 
 def _beam(
-    model: StepModel, count: int, settings: SearchSettings, rules: Rules, cancel: threading.Event
+    model: StepModel, logits: FloatArray, settings: SearchSettings, rules: Rules, cancel: threading.Event
 ) -> list[Hypothesis]:
+    count = len(logits)
     beams = settings.num_beams
     done: dict[int, Hypothesis] = {}
     alive = [_Sentence(index, [[]], np.zeros(1, np.float32), []) for index in range(count)]
-    logits = _prompt(model, count, rules)
     for position in range(settings.max_new_tokens):
         if cancel.is_set():
             break
@@ -120,13 +132,6 @@ def _beam(
             alive = [alive[place] for place in kept]
         logits = model.step(np.array(tokens, np.int64), np.array(origin, np.int64))
     return [done.get(index) or _cut_short(alive, index) for index in range(count)]
-
-
-def _prompt(model: StepModel, count: int, rules: Rules) -> FloatArray:
-    rows = np.arange(count, dtype=np.int64)
-    for token in rules.start_ids:
-        logits = model.step(np.full(count, token, np.int64), rows)
-    return logits
 
 
 def _advance(

@@ -91,10 +91,10 @@ class Codec:
         self.unknown_id: int | None = manifest.options.get("unknown_id")
         # pieces without a number of their own lie beyond the vocabulary (see convert/marian_tokenizer.py)
         limit = None if self.unknown_id is not None else self.vocab_size
-        context = manifest.max_context_tokens
-        # the limit of the encoder: all of it may be filled, the answer has its own
-        context = None if context is None else context + 1
-        self.source = Tokenizer(bundle.path(TOKENIZER_FILE), context_tokens=context, vocab_size=limit)
+        # the encoder's limit: the answer has the decoder's own
+        self.source = Tokenizer(
+            bundle.path(TOKENIZER_FILE), context_tokens=manifest.max_context_tokens, vocab_size=limit, answers=False
+        )
         self.target = Tokenizer(bundle.path(TARGET_FILE)) if bundle.has(TARGET_FILE) else self.source
         self.prefix = [int(token) for token in manifest.options.get("source_prefix", [])]
 
@@ -152,7 +152,7 @@ class TextToTextPredictor(Predictor):
             for index, hypothesis in zip(indices, found, strict=True):
                 results[index] = TextToTextResult(
                     text=self.codec.decode(hypothesis.tokens),
-                    finish_reason=hypothesis.reason,
+                    finish_reason=self._reason(hypothesis, settings),
                     prompt_tokens=len(sources[index]),
                     completion_tokens=len(hypothesis.tokens),
                 )
@@ -186,6 +186,12 @@ class TextToTextPredictor(Predictor):
             )
         penalty = first(request.length_penalty, defaults.length_penalty, 1.0)
         return SearchSettings(limit, request.num_beams or defaults.num_beams or 1, penalty)
+
+    def _reason(self, hypothesis: Hypothesis, settings: SearchSettings) -> FinishReason:
+        """An end token that was forced into the last place is the length's doing."""
+        full = len(hypothesis.tokens) + 1 >= settings.max_new_tokens
+        forced = hypothesis.reason == "eos" and bool(self.rules.forced_eos_ids)
+        return "length" if forced and full else hypothesis.reason
 
     def room(self) -> int:
         """New tokens that fit into the decoder."""

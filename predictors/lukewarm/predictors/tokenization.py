@@ -25,8 +25,12 @@ _UNLIMITED_TOKENS = 1 << 20  # for models that know no limit
 class Tokenizer:
     """A `tokenizer.json` without padding and truncation. May be used from several threads at once."""
 
-    def __init__(self, path: Path, *, context_tokens: int | None = None, vocab_size: int | None = None) -> None:
-        """`context_tokens` bounds prompt plus answer, `vocab_size` is the model's. Raises BundleError, MissingExtra."""
+    def __init__(
+        self, path: Path, *, context_tokens: int | None = None, vocab_size: int | None = None, answers: bool = True
+    ) -> None:
+        """`context_tokens` bounds prompt plus answer (the text alone if the model only reads: `answers` is False),
+        `vocab_size` is the model's. Raises BundleError, MissingExtra.
+        """
         try:
             import tokenizers
         except ImportError as error:
@@ -38,6 +42,7 @@ class Tokenizer:
         self._core.no_padding()
         self._core.no_truncation()
         self.context_tokens = context_tokens
+        self._answers = answers
         self.vocab_size = vocab_size
         if vocab_size is not None and self._core.get_vocab_size(with_added_tokens=False) > vocab_size:
             raise BundleError(
@@ -59,7 +64,7 @@ class Tokenizer:
         if len(text) > _PIECE_CHARS:
             self._refuse_endless(text, path)
         ids = self._ids(text, add_special_tokens, path)
-        if self.context_tokens is not None and len(ids) >= self.context_tokens:
+        if self.context_tokens is not None and len(ids) > self.context_tokens - self._answers:
             raise self._too_long(f"{len(ids)} tokens", path)
         if self.vocab_size is not None and ids and max(ids) >= self.vocab_size:
             token = self._core.id_to_token(max(ids))
@@ -132,9 +137,10 @@ class Tokenizer:
         limit = self.context_tokens or _UNLIMITED_TOKENS
         return RequestError(
             "prompt_too_long",
-            f"the text has {length}; prompt and answer together have room for {limit:,} tokens",
+            f"the text has {length}; {'prompt and answer together have' if self._answers else 'the model has'} "
+            f"room for {limit:,} tokens",
             path,
-            allowed=f"at most {limit - 1} tokens",
+            allowed=f"at most {limit - self._answers} tokens",
         )
 
     def _longest_token(self) -> int:

@@ -37,7 +37,7 @@ def entries(lines: Iterable[str]) -> Iterator[Pair]:
     entry: dict[str, str] = {}
     field = ""
     for line in [*lines, ""]:
-        if line.startswith("#, fuzzy") or line.startswith(("msgid_plural", "msgstr[")):
+        if line.startswith(("#, fuzzy", "msgid_plural", "msgstr[")):
             entry["skipped"], field = line, ""
         elif line.startswith(("msgid ", "msgstr ")):
             field, _, text = line.partition(" ")

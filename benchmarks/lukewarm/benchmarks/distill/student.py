@@ -144,7 +144,9 @@ def save_directory(model: Any, student: Student, target: Path, languages: tuple[
     """Write a Hugging Face directory: fp16 safetensors, generation config and the Marian tokenizer's own files."""
     import sentencepiece
     from transformers import GenerationConfig
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     pieces = sentencepiece.SentencePieceProcessor(model_file=str(student.vocabulary))
     pad = student.vocab_size
     vocabulary = {pieces.id_to_piece(index): index for index in range(pad)} | {"<pad>": pad}

@@ -14,7 +14,7 @@ from lukewarm.convert import texts
 from lukewarm.convert.job import Job
 from lukewarm.convert.loading import load_model
 from lukewarm.predictors.bundle import Bundle
-from lukewarm.predictors.errors import MissingExtra, SpecError
+from lukewarm.predictors.errors import MissingExtra, RequestError, SpecError
 from lukewarm.predictors.predictor import Runtime, load_predictor
 from lukewarm.predictors.spec import ModelSpec
 from lukewarm.predictors.tasks import TextToTextRequest
@@ -36,6 +36,9 @@ class TextToTextAccuracy:
         assert isinstance(predictor, TextToTextPredictor)
         try:
             limit = min(_NEW_TOKENS, predictor.room())
+            pairs = [pair for pair in pairs if _fits(predictor, pair[0])]
+            if not pairs:
+                raise SpecError("no text is short enough for the model; give shorter ones", "accuracy.texts")
             requests = [TextToTextRequest(text=source, num_beams=1, max_new_tokens=limit) for source, _ in pairs]
             found = [getattr(result, "text", "") for result in predictor.predict_batch(requests)]
             rows = [predictor.codec.encode(source) for source, _ in pairs]
@@ -101,6 +104,14 @@ def sentences(spec: ModelSpec) -> list[tuple[str, str | None]]:
     found = re.findall(r"(?<=\. )[A-Z][A-Za-z ,']{20,200}\.(?= )", re.sub(r"\s+", " ", text))
     short = [sentence for sentence in found if len(sentence.split()) <= _LONGEST_WORDS]
     return [(sentence, None) for sentence in short[:: max(1, len(short) // _SENTENCES)][:_SENTENCES]]
+
+
+def _fits(predictor: TextToTextPredictor, text: str) -> bool:
+    try:
+        predictor.codec.encode(text)
+    except RequestError:
+        return False
+    return True
 
 
 def _source_ids(job: Job, predictor: TextToTextPredictor, rows: Sequence[Sequence[int]], limit: int) -> list[list[int]]:

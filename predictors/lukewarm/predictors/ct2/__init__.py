@@ -7,10 +7,22 @@ from typing import ClassVar
 
 from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.predictor import Backend, Predictor, Runtime, check_supported
+from lukewarm.predictors.registry import Registry, Row
 from lukewarm.predictors.spec import Task
 
 # int8: 8-bit weights and activations; int8w: 8-bit weights, computed in fp32
 _PRECISIONS = ("fp32", "int8", "int8w", "fp16", "bf16")
+_P = "lukewarm.predictors.ct2"
+_PREDICTORS = Registry(
+    "task",
+    "lukewarm.tasks.ct2",
+    (
+        Row("text-generation", f"{_P}.text_generation", "Ct2TextGenerator", "ct2"),
+        Row("text-to-text", f"{_P}.text_to_text", "Ct2TextToText", "ct2"),
+        Row("embeddings", f"{_P}.embeddings", "Ct2Embedder", "ct2"),
+        Row("speech-to-text", f"{_P}.speech_to_text", "Ct2SpeechToText", "ct2"),
+    ),
+)
 
 
 class Ct2Backend(Backend):
@@ -19,21 +31,13 @@ class Ct2Backend(Backend):
         "text-generation": _PRECISIONS,
         "text-to-text": _PRECISIONS,
         "embeddings": _PRECISIONS,
+        "speech-to-text": _PRECISIONS,
     }
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
         check_supported(self.name, bundle.manifest.task, bundle.manifest.precision)
-        if bundle.manifest.task == "text-to-text":
-            from lukewarm.predictors.ct2.text_to_text import Ct2TextToText
-
-            return Ct2TextToText(bundle, runtime)
-        if bundle.manifest.task == "embeddings":
-            from lukewarm.predictors.ct2.embeddings import Ct2Embedder
-
-            return Ct2Embedder(bundle, runtime)
-        from lukewarm.predictors.ct2.text_generation import Ct2TextGenerator
-
-        return Ct2TextGenerator(bundle, runtime)
+        predictor: Predictor = _PREDICTORS.load(bundle.manifest.task)(bundle, runtime)
+        return predictor
 
 
 backend = Ct2Backend()

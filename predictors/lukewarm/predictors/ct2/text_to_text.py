@@ -46,7 +46,7 @@ class Ct2TextToText(TextToTextPredictor):
             "beam_size": settings.num_beams,
             "length_penalty": settings.length_penalty,
             "max_decoding_length": settings.max_new_tokens,
-            "min_decoding_length": rules.min_new_tokens,
+            "min_decoding_length": min(rules.min_new_tokens, settings.max_new_tokens),
             "no_repeat_ngram_size": rules.no_repeat_ngram_size,
             "repetition_penalty": rules.repetition_penalty,
             "max_input_length": 0,  # ours is checked; the default cuts silently
@@ -62,7 +62,10 @@ class Ct2TextToText(TextToTextPredictor):
         tokens = self.codec.numbers(pieces)
         if cancel.is_set():
             return Hypothesis(tokens, "cancelled")
-        return Hypothesis(tokens, "length" if len(tokens) >= settings.max_new_tokens else "eos")
+        if len(tokens) < settings.max_new_tokens:
+            return Hypothesis(tokens, "eos")
+        # CTranslate2 forces no end token into the last place; it cuts instead
+        return Hypothesis(tokens[:-1] if self.rules.forced_eos_ids else tokens, "length")
 
 
 def _stop_at(cancel: threading.Event) -> Callable[[Any], bool]:

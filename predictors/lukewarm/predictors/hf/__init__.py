@@ -7,9 +7,23 @@ from typing import ClassVar
 
 from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.predictor import Backend, Predictor, Runtime, check_supported
+from lukewarm.predictors.registry import Registry, Row
 from lukewarm.predictors.spec import Task
 
 _PRECISIONS = ("fp32", "bf16", "fp16")
+_P = "lukewarm.predictors.hf"
+_PREDICTORS = Registry(
+    "task",
+    "lukewarm.tasks.hf",
+    (
+        Row("text-generation", f"{_P}.text_generation", "HfTextGenerator", "hf"),
+        Row("text-to-text", f"{_P}.text_to_text", "HfTextToText", "hf"),
+        Row("embeddings", f"{_P}.encoders", "HfEmbedder", "hf"),
+        Row("text-classification", f"{_P}.encoders", "HfTextClassifier", "hf"),
+        Row("image-to-text", f"{_P}.media", "HfImageToText", "hf"),
+        Row("speech-to-text", f"{_P}.media", "HfSpeechToText", "hf"),
+    ),
+)
 
 
 class HfBackend(Backend):
@@ -19,21 +33,14 @@ class HfBackend(Backend):
         "text-to-text": _PRECISIONS,
         "embeddings": _PRECISIONS,
         "text-classification": _PRECISIONS,
+        "image-to-text": _PRECISIONS,
+        "speech-to-text": _PRECISIONS,
     }
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
         check_supported(self.name, bundle.manifest.task, bundle.manifest.precision)
-        if bundle.manifest.task == "text-to-text":
-            from lukewarm.predictors.hf.text_to_text import HfTextToText
-
-            return HfTextToText(bundle, runtime)
-        if bundle.manifest.task in ("embeddings", "text-classification"):
-            from lukewarm.predictors.hf.encoders import HfEmbedder, HfTextClassifier
-
-            return (HfEmbedder if bundle.manifest.task == "embeddings" else HfTextClassifier)(bundle, runtime)
-        from lukewarm.predictors.hf.text_generation import HfTextGenerator
-
-        return HfTextGenerator(bundle, runtime)
+        predictor: Predictor = _PREDICTORS.load(bundle.manifest.task)(bundle, runtime)
+        return predictor
 
 
 backend = HfBackend()

@@ -7,10 +7,24 @@ from typing import ClassVar
 
 from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.predictor import Backend, Predictor, Runtime, check_supported
+from lukewarm.predictors.registry import Registry, Row
 from lukewarm.predictors.spec import Task
 
 # dynamic-int8: 8-bit activations too, by kernels that cannot overflow on any CPU
 _ENCODER = ("fp32", "int8", "dynamic-int8")
+_P = "lukewarm.predictors.ort"
+_PREDICTORS = Registry(
+    "task",
+    "lukewarm.tasks.ort",
+    (
+        Row("text-generation", f"{_P}.text_generation", "OrtTextGenerator", "ort"),
+        Row("text-to-text", f"{_P}.text_to_text", "OrtTextToText", "ort"),
+        Row("embeddings", f"{_P}.encoders", "OrtEmbedder", "ort"),
+        Row("text-classification", f"{_P}.encoders", "OrtTextClassifier", "ort"),
+        Row("image-to-text", f"{_P}.media", "OrtImageToText", "ort"),
+        Row("speech-to-text", f"{_P}.media", "OrtSpeechToText", "ort"),
+    ),
+)
 
 
 class OrtBackend(Backend):
@@ -21,21 +35,14 @@ class OrtBackend(Backend):
         "text-to-text": ("fp32", "int8"),
         "embeddings": _ENCODER,
         "text-classification": _ENCODER,
+        "image-to-text": ("fp32", "int8"),
+        "speech-to-text": ("fp32", "int8"),
     }
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
         check_supported(self.name, bundle.manifest.task, bundle.manifest.precision)
-        if bundle.manifest.task == "text-generation":
-            from lukewarm.predictors.ort.text_generation import OrtTextGenerator
-
-            return OrtTextGenerator(bundle, runtime)
-        if bundle.manifest.task == "text-to-text":
-            from lukewarm.predictors.ort.text_to_text import OrtTextToText
-
-            return OrtTextToText(bundle, runtime)
-        from lukewarm.predictors.ort.encoders import OrtEmbedder, OrtTextClassifier
-
-        return (OrtEmbedder if bundle.manifest.task == "embeddings" else OrtTextClassifier)(bundle, runtime)
+        predictor: Predictor = _PREDICTORS.load(bundle.manifest.task)(bundle, runtime)
+        return predictor
 
 
 backend = OrtBackend()

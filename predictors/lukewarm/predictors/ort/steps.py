@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lukewarm.predictors.bundle import Bundle
+from lukewarm.predictors.ort.session import open_graph
+from lukewarm.predictors.predictor import Runtime
+
 if TYPE_CHECKING:
     from lukewarm.predictors.search import FloatArray, IntArray
 
@@ -20,6 +24,13 @@ if TYPE_CHECKING:
 
 class Graphs:
     """The two sessions and what is asked of them at every step, looked up once."""
+
+    @classmethod
+    def open(cls, bundle: Bundle, runtime: Runtime) -> Graphs:
+        """The graphs of a bundle. Raises BundleError."""
+        prepack = bool(bundle.manifest.options.get("prepack", True))
+        paths = [bundle.path(f"model/{name}.onnx") for name in ("encoder", "decoder")]
+        return cls(*(open_graph(path, runtime, prepack=prepack) for path in paths))
 
     def __init__(self, encoder: Any, decoder: Any) -> None:
         self.encoder = encoder

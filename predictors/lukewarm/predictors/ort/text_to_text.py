@@ -6,7 +6,6 @@ import threading
 from collections.abc import Sequence
 
 from lukewarm.predictors.embeddings import pad
-from lukewarm.predictors.ort.session import open_graph
 from lukewarm.predictors.ort.steps import Graphs, OrtSteps
 from lukewarm.predictors.search import search
 from lukewarm.predictors.text_to_text import Hypothesis, SearchSettings, TextToTextPredictor
@@ -16,9 +15,7 @@ class OrtTextToText(TextToTextPredictor):
     """`model/encoder.onnx` and `model/decoder.onnx`, which share `model/weights.bin`."""
 
     def load(self) -> None:
-        prepack = bool(self.bundle.manifest.options.get("prepack", True))
-        paths = (self.bundle.path(f"model/{name}.onnx") for name in ("encoder", "decoder"))
-        self._graphs = Graphs(*(open_graph(path, self.runtime, prepack=prepack) for path in paths))
+        self._graphs = Graphs.open(self.bundle, self.runtime)
 
     def run(
         self, sources: Sequence[Sequence[int]], settings: SearchSettings, cancel: threading.Event
