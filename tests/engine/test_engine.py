@@ -22,9 +22,10 @@ from lukewarm.adapters.push.image import image_input
 from lukewarm.adapters.targets import TARGETS
 from lukewarm.images import ImageInput, build_image, parse_reference, push_image
 from lukewarm.images.auth import Login
+from lukewarm.images.dependencies import Packages, install
 from lukewarm.images.oci import Descriptor, digest_of
 from lukewarm.images.registry import Registry
-from lukewarm.predictors.errors import NotLoggedIn, StorageError
+from lukewarm.predictors.errors import NotLoggedIn, SourceError, StorageError
 from lukewarm.predictors.spec import ModelSpec
 from support.images import connect_with, make_artifact, make_bundle, silent
 
@@ -181,6 +182,17 @@ def test_packages_installed_twice_give_the_same_digest(
     (tmp_path / "other").mkdir()
     second = build_image(given, tmp_path / "other", Registry, silent)
     assert first.manifest == second.manifest
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.12"])
+def test_packages_are_those_of_the_image_and_not_of_this_machine(tmp_path: Path, python: str) -> None:
+    if python == PYTHON:
+        python = "3.13"
+    site = install(Packages(("msgspec>=0.19",), python), tmp_path)
+    tag = f"cpython-{python.replace('.', '')}-x86_64-linux-gnu"
+    assert [path for path in site.rglob("*.so") if tag in path.name]
+    with pytest.raises(SourceError, match="cannot be installed"):
+        install(Packages(("msgspec==0.0.1",), python), tmp_path / "wrong")
 
 
 def test_skopeo_copies_what_was_pushed(

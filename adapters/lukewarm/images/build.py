@@ -13,7 +13,7 @@ from typing import Any
 
 from lukewarm.images import cache, lock, oci
 from lukewarm.images.base import Base, Connect, open_base
-from lukewarm.images.dependencies import SITE, Packages, compile_tree, install
+from lukewarm.images.dependencies import SITE, Packages, can_compile, compile_tree, install
 from lukewarm.images.layers import Layer, write_layer
 from lukewarm.images.layout import Layout, disk_errors, is_alive
 from lukewarm.images.oci import LINUX_AMD64, Descriptor, Platform
@@ -97,7 +97,10 @@ def build_image(given: ImageInput, store: Path, connect: Connect, progress: Prog
 
 def _packages_layer(given: ImageInput, layout: Layout, store: Path, progress: Progress) -> Layer:
     packages = Packages(given.requirements, given.python, given.platform)
-    key = cache.key("packages", given.requirements, given.python, str(given.platform), SITE)
+    compiled = can_compile(given.python)
+    if not compiled:
+        progress(f"no python{given.python} on PATH: the image gets no bytecode, and compiles at every start", None)
+    key = cache.key("packages", given.requirements, given.python, str(given.platform), SITE, str(compiled))
     if layer := cache.load(store, key, layout):
         return layer
     progress(f"installing {len(given.requirements)} packages for Python {given.python}", None)

@@ -64,6 +64,11 @@ def compile_tree(folder: Path, python: str, place: str) -> bool:
     return True
 
 
+def can_compile(python: str) -> bool:
+    """Whether bytecode of that Python version can be written here."""
+    return _interpreter(python) is not None
+
+
 def _installer(packages: Packages) -> list[str]:
     architecture = _WHEELS.get(packages.platform.architecture)
     if packages.platform.os != "linux" or architecture is None:
