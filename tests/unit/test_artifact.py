@@ -161,3 +161,8 @@ def test_the_vendored_sources_serve_alone(tmp_path: Path, bundle: Path) -> None:
         [sys.executable, "-S", "-c", prelude + code], cwd=root, capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.returncode) == ("a b\n", 0), done.stderr
+
+
+def test_options_of_a_target_that_does_not_exist_are_refused(tmp_path: Path, bundle: Path) -> None:
+    with pytest.raises(SpecError, match=r"targets.cogg: unknown target 'cogg' \(did you mean 'cog'\?\)"):
+        make(tmp_path, bundle, msgspec.structs.replace(SPEC, targets={"cogg": {}}))

@@ -182,11 +182,14 @@ class Adapter(abc.ABC):
         }  # fmt: skip
         copies[f"{at}{BUNDLE_DIR}/{MANIFEST}"] = Copy(source=bundle.root / MANIFEST, bytes=0)
         self._check_names(options.include, {*own, *shared, *copies})
+        # beside the package `lukewarm`, so that the user's modules can be imported
+        beside = f"{self.sources_dir}/" if self.sources_dir else ""
+        included = {f"{beside}{path}": copy for path, copy in options.include.items()}
         return ArtifactPlan(
             target=self.name,
             entry=self.entry,
             files={**shared, **own},
-            copies={**copies, **options.include},
+            copies={**copies, **included},
             requirements=requirements,
             container=container,
             notes=self.notes(spec),

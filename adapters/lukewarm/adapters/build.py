@@ -18,7 +18,7 @@ from lukewarm.adapters.requirements import installed_bytes, runtime_requirements
 from lukewarm.adapters.targets import TARGETS
 from lukewarm.adapters.vendor import included_files, shipped_sources
 from lukewarm.predictors.bundle import Bundle, sha256
-from lukewarm.predictors.errors import BundleError, StorageError, UnsupportedError
+from lukewarm.predictors.errors import BundleError, SpecError, StorageError, UnsupportedError, unknown
 from lukewarm.predictors.spec import ModelSpec
 
 MARK = "artifact.json"
@@ -79,6 +79,9 @@ class Artifact:
 def build(target: str, spec: ModelSpec, spec_root: Path, bundle_dir: Path, out: Path) -> Artifact:
     """Plan one target's artifact and write it. Raises SpecError, BundleError, StorageError, UnsupportedError."""
     adapter: Adapter = TARGETS.load(target)
+    for name in spec.targets:
+        if name not in TARGETS.names():
+            raise SpecError(unknown("target", name, TARGETS.names()), f"targets.{name}")
     bundle = Bundle.open(bundle_dir)
     _check_matches(spec, bundle)
     plan = adapter.plan(spec, bundle, plan_options(adapter, spec, spec_root))

@@ -41,12 +41,14 @@ def build(target: str | None, spec_path: Path, every: bool, out: Path | None, as
 
 
 def chosen(project: Project, backend: str | None, precision: str | None) -> Project:
-    """The project with another backend or precision than the spec's."""
+    """The project with another backend or precision than the spec's; the user's own class has one of each."""
     import msgspec
 
     spec = project.spec
-    changed = msgspec.structs.replace(spec, backend=backend or spec.backend, precision=precision or spec.precision)
-    return Project(changed, project.root)
+    backend = backend or ("custom" if spec.predictor else spec.backend)
+    if precision is None:
+        precision = "none" if backend in ("custom", "echo") else spec.precision
+    return Project(msgspec.structs.replace(spec, backend=backend, precision=precision), project.root)
 
 
 def build_one(project: Project, target: str, out: Path | None, *, quiet: bool) -> dict[str, object]:
