@@ -20,7 +20,6 @@ MODEL = "model"  # folder in the bundle
 
 
 Route = Callable[[Source, Path], Path]  # (source, empty folder) -> the raw graph in it
-BITS = {"fp32": 0, "int8": 8, "int4": 4}
 
 
 class OrtConverter:
@@ -70,7 +69,7 @@ def _graph(job: Job, build: Route) -> dict[str, Any]:
     import onnx_ir
 
     from lukewarm.convert.to_ort import passes, trial
-    from lukewarm.convert.to_ort.quantize import quantize
+    from lukewarm.convert.to_ort.quantize import four_bit_mix, quantize
     from lukewarm.convert.to_ort.save import save
 
     folder = job.scratch / build.__module__.rpartition(".")[2]
@@ -79,8 +78,11 @@ def _graph(job: Job, build: Route) -> dict[str, Any]:
     passes.normalise(model)
     options = describe(model, job.source)
     job.progress(f"{job.spec.name}: writing the graph at {job.spec.precision}", None)
-    if bits := BITS[job.spec.precision]:
-        quantize(model, lambda node: bits)
+    head = passes.find_head(model)
+    if job.spec.precision == "int8":
+        quantize(model, lambda _node: 8)
+    elif job.spec.precision == "int4":
+        quantize(model, lambda node: four_bit_mix(node, head))
     save(model, job.out / MODEL)
     del model
     shutil.rmtree(folder)

@@ -11,6 +11,7 @@ from typing import Any
 from lukewarm.convert.to_ort.passes import MICROSOFT, constant, flag, initializer, only_user, operators
 
 BLOCK = 32
+_SEARCH = tuple(0.75 + 0.05 * step for step in range(11))  # of the scale that fits the largest value
 _SMALL = 1 << 14  # weights with fewer values stay as they are
 # int8 activations in the product: faster by half, and what the runtime's own kernels are made for
 ACCURACY_LEVEL = 4
@@ -28,6 +29,15 @@ def quantize(model: Any, bits_of: Any) -> None:
     _lookups(model, shared)
 
 
+def four_bit_mix(node: Any, head: Any) -> int:
+    """Bits per product at int4: 8 for the output layer and wherever many inputs meet in few outputs, else 4.
+
+    Measured on SmolLM2-135M: all at 4 bits cost +41 % perplexity, this mix +15 %, for a tenth of the speed.
+    """
+    rows, width = _rows_and_width(node)
+    return 8 if node is head or width > rows else 4
+
+
 def blocks(weight: Any, bits: int) -> tuple[Any, Any]:
     """Quantize [rows, width] fp32 to bytes [rows, blocks, BLOCK * bits / 8] and scales [rows, blocks]."""
     import numpy as np
@@ -37,25 +47,65 @@ def blocks(weight: Any, bits: int) -> tuple[Any, Any]:
     parts = np.zeros((rows, count * BLOCK), np.float32)
     parts[:, :width] = weight
     parts = parts.reshape(rows, count, BLOCK)
-    top = (1 << (bits - 1)) - 1
     if bits == 8:
-        scales = np.abs(parts).max(-1) / top
-    else:
-        scales = _signed_extreme(parts) / -(top + 1)
-    safe = np.where(scales == 0, 1, scales).astype(np.float32)
-    parts = np.rint(parts / safe[..., None])
-    codes: Any = (np.clip(parts, -top - 1, top) + (top + 1)).astype(np.uint8)
-    if bits == 4:
-        return codes[..., 0::2] | (codes[..., 1::2] << 4), safe
-    return codes, safe
+        scales = _nonzero(np.abs(parts).max(-1) / 127)
+        return _codes(parts, scales, 127, 127).astype(np.uint8), scales
+    scales = _least_error(parts)
+    codes = _codes(parts, scales, 8, 7).astype(np.uint8)
+    return codes[..., 0::2] | (codes[..., 1::2] << 4), scales
 
 
-def _signed_extreme(parts: Any) -> Any:
-    """The value of largest magnitude with its sign: 4 bits reach to -8 but only +7, so it takes the side with room."""
+def _codes(parts: Any, scales: Any, below: int, above: int) -> Any:
+    """Whole numbers from 0, where the zero point (128 or 8) stands for 0."""
+    import numpy as np
+
+    zero = 128 if below == 127 else 8
+    return np.clip(np.rint(parts / scales[..., None]), -below, above) + zero
+
+
+def _nonzero(scales: Any) -> Any:
+    import numpy as np
+
+    return np.where(scales == 0, 1, scales).astype(np.float32)
+
+
+def _least_error(parts: Any) -> Any:
+    """The 4-bit scale of each block with the least squared error: a search, then least squares for the codes found.
+
+    Codes reach from -8 to 7, so a scale may be negative to give the longer side the larger value.
+    """
     import numpy as np
 
     low, high = parts.min(-1), parts.max(-1)
-    return np.where(-low > high, low, high)
+    extreme = np.where(-low > high, low, high) / 8
+    best = _nonzero(-extreme)
+    error = _squared_error(parts, best)
+    for factor in _SEARCH:
+        for sign in (1, -1):
+            best, error = _better(parts, _nonzero(extreme * (sign * factor)), best, error)
+    for _ in range(2):
+        codes = _codes(parts, best, 8, 7) - 8
+        square = (codes * codes).sum(-1)
+        fitted = np.where(square > 0, (codes * parts).sum(-1) / np.where(square > 0, square, 1), best)
+        best, error = _better(parts, _nonzero(fitted), best, error)
+    return best
+
+
+def _better(parts: Any, scales: Any, best: Any, error: Any) -> tuple[Any, Any]:
+    import numpy as np
+
+    found = _squared_error(parts, scales)
+    return np.where(found < error, scales, best), np.minimum(found, error)
+
+
+def _squared_error(parts: Any, scales: Any) -> Any:
+    return (((_codes(parts, scales, 8, 7) - 8) * scales[..., None] - parts) ** 2).sum(-1)
+
+
+def _rows_and_width(node: Any) -> tuple[int, int]:
+    """Outputs and inputs of a product."""
+    first, second = (int(size) for size in node.inputs[1].const_value.shape)
+    return (first, second) if node.op_type == "Gemm" and flag(node, "transB") else (second, first)
 
 
 def _product(model: Any, node: Any, bits: int, shared: dict[int, tuple[Any, Any, int]]) -> None:
