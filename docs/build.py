@@ -7,11 +7,14 @@ import inspect
 import re
 import sys
 import typing
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from lukewarm.predictors import spec
+from lukewarm.predictors.registry import BACKENDS
+from lukewarm.predictors.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("predictors", "serving", "convert", "adapters", "images", "testing", "benchmarks", "costs", "cli")
@@ -82,10 +85,42 @@ def _option(schema: dict[str, typing.Any]) -> str:
     return " ".join([str(schema.get("type", "any")), *limits])
 
 
+def tasks() -> str:
+    """The support table: task x backend -> precisions, from the backends' own mappings."""
+    backends = [row.name for row in BACKENDS if row.name not in ("echo", "custom")]
+    support = {name: BACKENDS.load(name).support for name in backends}
+    rows = [f"| task | {' | '.join(f'`{name}`' for name in backends)} |", "|---" * (len(backends) + 1) + "|"]
+    for task in TASKS:
+        if task != "custom":
+            cells = (", ".join(support[name].get(task, ())) or "–" for name in backends)
+            rows.append(f"| {task} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def architectures() -> str:
+    """Which model classes each task's converters take."""
+    from lukewarm.convert import architectures, embeddings, image_to_text, speech_to_text, text_to_text
+
+    def names(found: Iterable[str]) -> str:
+        return ", ".join(f"`{name}`" for name in sorted(found))
+
+    lines = [
+        f"- text-generation on `ct2`: {names(architectures.CT2)}",
+        f"- text-to-text on `hf` and `ort`: {names(text_to_text.ARCHITECTURES)}",
+        f"- text-to-text on `ct2`: {names(text_to_text.CT2)}",
+        f"- embeddings on `ct2`, by model type: {names(embeddings.CT2)}; `hf` and `ort` take every encoder",
+        "- text-classification: every class of transformers named `...ForSequenceClassification`",
+        f"- image-to-text: `{image_to_text.ARCHITECTURE}`",
+        f"- speech-to-text: `{speech_to_text.ARCHITECTURE}`",
+    ]
+    return "\n".join(lines) + "\n"
+
+
 # file -> {marker: function}; a part stands between <!-- marker --> and <!-- /marker -->
 PARTS = {
     "docs/architecture.md": {"modules": modules},
     "docs/spec.md": {"keys": spec_keys},
+    "docs/tasks.md": {"tasks": tasks, "architectures": architectures},
 }
 
 

@@ -174,13 +174,15 @@ def whisper(language: str | None = None) -> Path:
     torch.manual_seed(0)
     small = {key: value for key, value in _SMALL.items() if key != "max_position_embeddings"}
     config = transformers.WhisperConfig(
-        **small, vocab_size=VOCAB_SIZE + len(WHISPER_TOKENS), num_mel_bins=16, max_source_positions=100, max_target_positions=48,
-        pad_token_id=2, bos_token_id=0, eos_token_id=2, decoder_start_token_id=512, suppress_tokens=[7, 9],
+        **small, vocab_size=VOCAB_SIZE + len(WHISPER_TOKENS), num_mel_bins=16, max_source_positions=100,
+        max_target_positions=48, pad_token_id=2, bos_token_id=0, eos_token_id=2, decoder_start_token_id=512,
+        suppress_tokens=[7, 9],
         begin_suppress_tokens=[220, 2],
     )  # fmt: skip
     target = _save(
         transformers.WhisperForConditionalGeneration(config), f"whisper-{language}", decoder_start_token_id=512,
-        eos_token_id=2, pad_token_id=2, bos_token_id=0, max_length=40, suppress_tokens=[7, 9], begin_suppress_tokens=[220, 2],
+        eos_token_id=2, pad_token_id=2, bos_token_id=0, max_length=40, suppress_tokens=[7, 9],
+        begin_suppress_tokens=[220, 2],
     )  # fmt: skip
     _byte_level(target, more=WHISPER_TOKENS)
     sound = {"feature_extractor_type": "WhisperFeatureExtractor", "sampling_rate": 16000, "n_fft": 400,

@@ -158,6 +158,8 @@ def _advance(
                 _finish(sentence, score / (position + 1) ** settings.length_penalty, text, ended, settings, rules)
         elif len(going) < beams:
             going.append((score, parent, [*sentence.beams[parent], token]))
+    # a vocabulary smaller than the beam: copies that can never win keep the rows in step
+    going += [(-np.inf, *going[0][1:])] * (beams - len(going)) if going else []
     sentence.beams = [beam for _, _, beam in going]
     sentence.scores = np.array([score for score, _, _ in going], np.float32)
     return [parent for _, parent, _ in going]
