@@ -167,6 +167,20 @@ def test_ct2_answers_without_torch_transformers_and_numpy() -> None:
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("end", ["model.predict(request)", "pieces = model.stream(request); next(pieces)"])
+def test_a_process_ends_well_with_a_predictor_alive(end: str) -> None:
+    """CTranslate2's worker would abort it, now and then, when it lets go of a callback too late."""
+    code = (
+        "from pathlib import Path\nfrom lukewarm.predictors import load_predictor\n"
+        "from lukewarm.predictors.tasks import TextGenerationRequest as R\n"
+        f"model = load_predictor(Path({str(predictor('ct2').bundle.root)!r}))\n"
+        f"request = R(prompt='a', max_new_tokens=200, ignore_eos=True)\n{end}\n"
+    )
+    for _ in range(8):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8", "int8w", "fp16", "bf16"])
 def test_ct2_precisions_run_here(precision: str, tmp_path: Path) -> None:
     model = load_predictor(ct2_bundle(tiny_model("gpt2"), tmp_path / "b", precision=precision), Runtime(threads=1))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
+import weakref
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from lukewarm.predictors.errors import BundleError, MissingExtra, UnsupportedError
-from lukewarm.predictors.predictor import Runtime
+from lukewarm.predictors.predictor import Predictor, Runtime
 
 # precision -> compute types, the first that the device supports
 _COMPUTE_TYPES = {
@@ -49,6 +51,21 @@ def load_model(kind: str, folder: Path, precision: str, runtime: Runtime) -> Any
         raise BundleError(f"{folder} cannot be loaded: {error}; run: lukewarm convert --force") from error
     except TypeError as error:
         raise UnsupportedError(f"ctranslate2.{kind} does not take these options: {dict(runtime.options)}") from error
+
+
+def close_at_exit(predictor: Predictor) -> None:
+    """Close a predictor before the interpreter ends, as long as it lives.
+
+    CTranslate2's worker gives a run's Python callback back a moment after the run; if the interpreter is gone by then,
+    the process aborts. Closing drops the model, and with it waits for the worker.
+    """
+    reference = weakref.ref(predictor)
+
+    def close() -> None:
+        if (alive := reference()) is not None:
+            alive.close()
+
+    atexit.register(close)
 
 
 def _device(wanted: str, cuda_devices: int) -> tuple[str, int]:

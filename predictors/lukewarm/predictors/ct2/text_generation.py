@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from lukewarm.predictors.ct2.loading import library, load_model
+from lukewarm.predictors.ct2.loading import close_at_exit, library, load_model
 from lukewarm.predictors.errors import BundleError
 from lukewarm.predictors.generation import Row, TextGenerator
 from lukewarm.predictors.startup import beside, read_ahead
@@ -44,13 +44,20 @@ class Ct2TextGenerator(TextGenerator):
         read_ahead(folder / "model.bin")
         library()
 
+        self._closing = threading.Event()
+        self._running = threading.Lock()
+        close_at_exit(self)
+
         def open_model() -> None:
             self._generator: Any = load_model("Generator", folder, self.bundle.manifest.precision, self.runtime)
 
         return beside(open_model)
 
     def close(self) -> None:
-        self._generator = None
+        """End a run that may be under way, and free the model."""
+        self._closing.set()
+        with self._running:
+            self._generator = None
 
     def score(self, token_ids: Sequence[int]) -> FloatArray:
         from lukewarm.predictors.ct2.exact import to_numpy
@@ -61,7 +68,7 @@ class Ct2TextGenerator(TextGenerator):
     def run(self, rows: Sequence[Row], cancel: threading.Event) -> Iterator[tuple[Row, str]]:
         """As `complete`, with the texts handed over from a thread of their own; closing the iterator ends the run."""
         pieces: queue.SimpleQueue[tuple[Row, str] | BaseException | None] = queue.SimpleQueue()
-        abandoned = _EitherSet(cancel)
+        abandoned = _AnySet(cancel)
 
         def work() -> None:
             try:
@@ -83,7 +90,10 @@ class Ct2TextGenerator(TextGenerator):
 
     def complete(self, rows: Sequence[Row], cancel: threading.Event, emit: Emit | None = None) -> None:
         """Generate until every row has its `finish`, in this thread; CTranslate2 lets other threads run meanwhile."""
-        emit = emit or _ignore
+        with self._running:
+            self._complete(rows, _AnySet(cancel, self._closing), emit or _ignore)
+
+    def _complete(self, rows: Sequence[Row], cancel: threading.Event, emit: Emit) -> None:
         while open_rows := [row for row in rows if row.finish is None]:
             if cancel.is_set():
                 for row in open_rows:
@@ -181,15 +191,15 @@ class _Watch:
         return row.finish is not None
 
 
-class _EitherSet(threading.Event):
-    """An event of its own that also counts as set when another is."""
+class _AnySet(threading.Event):
+    """An event of its own that also counts as set when one of others is."""
 
-    def __init__(self, other: threading.Event) -> None:
+    def __init__(self, *others: threading.Event) -> None:
         super().__init__()
-        self._other = other
+        self._others = others
 
     def is_set(self) -> bool:
-        return super().is_set() or self._other.is_set()
+        return super().is_set() or any(other.is_set() for other in self._others)
 
 
 def _ignore(row: Row, text: str) -> None:

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from lukewarm.predictors.ct2.loading import load_model
+from lukewarm.predictors.ct2.loading import close_at_exit, load_model
 from lukewarm.predictors.text_to_text import Hypothesis, SearchSettings, TextToTextPredictor
 
 _POLL_S = 0.02
@@ -17,7 +17,8 @@ class Ct2TextToText(TextToTextPredictor):
 
     def load(self) -> None:
         manifest = self.bundle.manifest
-        self._model = load_model("Translator", self.bundle.root / "model", manifest.precision, self.runtime)
+        close_at_exit(self)
+        self._model: Any = load_model("Translator", self.bundle.root / "model", manifest.precision, self.runtime)
         # CTranslate2 drops Marian's row for padding; a rule against it would hit the unknown token
         self._removed = manifest.pad_token_id if manifest.architecture.startswith("Marian") else None
 
@@ -37,7 +38,7 @@ class Ct2TextToText(TextToTextPredictor):
         return [self._hypothesis(result.hypotheses[0], settings, cancel) for result in results]
 
     def close(self) -> None:
-        self._model.unload_model()
+        self._model = None
 
     def _arguments(self, sources: Sequence[Sequence[int]], settings: SearchSettings) -> dict[str, Any]:
         rules, codec = self.rules, self.codec
