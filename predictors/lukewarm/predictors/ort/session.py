@@ -18,10 +18,16 @@ _WATCH_S = 0.02  # how late a cancel signal may be seen during a run
 def library() -> Any:
     """The onnxruntime module; its telemetry is switched off before it is imported. Raises MissingExtra."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    # numpy's BLAS would start threads for products that we never ask of it: a fifth of numpy's import
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingExtra("onnxruntime", "ort") from error
+    finally:
+        if before is None:
+            os.environ.pop("OPENBLAS_NUM_THREADS", None)
     return onnxruntime
 
 
