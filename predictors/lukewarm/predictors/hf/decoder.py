@@ -46,7 +46,7 @@ class TorchDecoder:
         self._mask = torch.zeros((batch, capacity + int(pads.max())), dtype=torch.long, device=self._model.device)
         self._mask[:, :longest] = torch.from_numpy(real.astype(np.int64))
         self._width = 0
-        self._positions = torch.from_numpy(lengths).to(self._model.device)
+        self._positions = torch.tensor(lengths, device=self._model.device)  # a copy: it is counted up in place
         tokens = torch.from_numpy(left)
         positions = torch.from_numpy(np.maximum(columns - pads[:, None], 0))
         logits: FloatArray | None = None
