@@ -13,7 +13,7 @@ from lukewarm.predictors.errors import LukewarmError
 from lukewarm.predictors.predictor import Runtime
 from lukewarm.serving import logs
 from lukewarm.serving.engine import Engine
-from lukewarm.serving.server import bind, serve, url_of
+from lukewarm.serving.server import bind, leave_on_signals, serve, url_of
 
 log = logging.getLogger("lukewarm.server")
 
@@ -39,6 +39,7 @@ def default_port() -> int:
 )
 def main(root: Path, host: str, port: int | None, workers: int, **options: object) -> None:
     """Serve ROOT: an artifact folder (bundle/ and lukewarm.json) or a bundle's directory."""
+    leave_on_signals()
     logs.configure(str(options["log_level"]))
     runtime = Runtime(threads=int(str(options["threads"])), device=str(options["device"]))
     exit_early = bool(options["exit_on_failed_setup"])

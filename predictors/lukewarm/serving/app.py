@@ -125,7 +125,7 @@ class App:
                 async for chunk in events:
                     record.bytes_out += len(chunk)
                     yield chunk
-            except Exception as error:  # noqa: BLE001 - the status is sent: what is left is to say so in the stream
+            except Exception as error:
                 record.code = getattr(error, "code", "internal")
                 if not isinstance(error, RequestError):
                     log.error("%s %s failed in mid-stream", row.method, row.path, exc_info=error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import threading
@@ -14,6 +15,18 @@ from lukewarm.serving.engine import Engine
 log = logging.getLogger("lukewarm.server")
 BACKLOG = 2048
 AFTER_DRAIN_S = 2  # for answers on their way out, once the last request is done
+
+
+def leave_at_once(sig: int, frame: FrameType | None) -> None:
+    """End without ceremony: nothing is served yet, and a runtime in mid-load is best not unwound."""
+    os._exit(130 if sig == signal.SIGINT else 0)
+
+
+def leave_on_signals() -> None:
+    """Until the server takes over, SIGTERM means exit code 0 and SIGINT 130."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, leave_at_once)
+        signal.signal(signal.SIGINT, leave_at_once)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -41,6 +54,7 @@ def serve(engine: Engine, listener: socket.socket, *, exit_on_failed_setup: bool
 
     A failed setup is answered 503 with its reason until the end, unless `exit_on_failed_setup`.
     """
+    leave_on_signals()
     loading = engine.start_in_background()
     import uvicorn  # beside the load, which mostly waits for files or runs in C
 

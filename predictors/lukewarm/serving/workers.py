@@ -22,7 +22,7 @@ import msgspec
 
 from lukewarm.predictors.errors import LukewarmError
 from lukewarm.serving.engine import Engine
-from lukewarm.serving.server import serve
+from lukewarm.serving.server import leave_on_signals, serve
 
 log = logging.getLogger("lukewarm.workers")
 FORK_SAFE = frozenset({"echo"})
@@ -86,8 +86,7 @@ class _Pool:
             return
         code = 1
         try:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            leave_on_signals()
             code = self._child(index)
         except Exception:  # the child must end here, and the log is all that is left of it
             log.exception("a worker failed")
