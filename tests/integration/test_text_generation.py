@@ -111,6 +111,7 @@ def chances(prompt: str, values: dict[str, Any]) -> Any:
     [
         {"temperature": 0.7},
         {"temperature": 1.5, "top_k": 8},
+        {"temperature": 1.5, "top_k": 100_000},
         {"temperature": 1.5, "top_p": 0.7},
         {"temperature": 0.7, "top_k": 30, "top_p": 0.9},
         {"temperature": 2.0, "repetition_penalty": 3.0, "top_k": 12},

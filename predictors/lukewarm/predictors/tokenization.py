@@ -59,6 +59,11 @@ class Tokenizer:
         path = bundle.path(TOKENIZER_FILE)
         return cls(path, context_tokens=manifest.max_context_tokens, vocab_size=manifest.vocab_size)
 
+    @property
+    def size(self) -> int:
+        """Tokens in the vocabulary, added ones included."""
+        return int(self._core.get_vocab_size())
+
     def encode(self, text: str, *, add_special_tokens: bool = True, path: str = "$.prompt") -> list[int]:
         """Token ids of a text. Raises RequestError (at `path`) for text that is too long or not valid Unicode."""
         if len(text) > _PIECE_CHARS:

@@ -122,7 +122,7 @@ class Ct2TextGenerator(TextGenerator):
             max_length=limit,
             min_length=limit if settings.ignore_eos else 0,
             end_token=sorted(settings.end_ids),
-            sampling_topk=1 if settings.greedy else min(settings.top_k, self.bundle.manifest.vocab_size or 1 << 30),
+            sampling_topk=1 if settings.greedy else self._top_k(settings.top_k),
             sampling_topp=settings.top_p,
             sampling_temperature=settings.temperature or 1.0,
             repetition_penalty=settings.repetition_penalty,
@@ -135,6 +135,10 @@ class Ct2TextGenerator(TextGenerator):
 
             logits = self.score(row.prompt_ids + row.tokens)[-1]
             emit(row, row.push(exact.decide(logits, row)))
+
+    def _top_k(self, wanted: int) -> int:
+        """CTranslate2 refuses more than there are tokens; its 0 is all, as ours."""
+        return wanted if wanted < (self.bundle.manifest.vocab_size or self.tokenizer.size) else 0
 
     def _needs_exact(self, row: Row) -> bool:
         """Seeded sampling; and a penalty whose miss of the first token would show in other tokens' chances.
