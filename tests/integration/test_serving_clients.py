@@ -161,4 +161,5 @@ def test_schemathesis_finds_nothing(server: ServerProcess, tmp_path: Path) -> No
 
 def operations(server: ServerProcess) -> list[str]:
     paths = httpx.get(f"{server.url}/openapi.json").json()["paths"]
-    return [f"{method} {path}" for path, item in paths.items() for method in item]
+    # schemathesis leaves out the document's own route
+    return [f"{method} {path}" for path, item in paths.items() for method in item if path != "/openapi.json"]

@@ -7,7 +7,8 @@ import sys
 
 HEAVY = (
     "starlette prometheus_client opentelemetry yaml tomllib numpy torch importlib.metadata jsonschema httpx "
-    "lukewarm.serving.openapi lukewarm.serving.metrics lukewarm.serving.fetch lukewarm.serving.workers"
+    "lukewarm.serving.openapi lukewarm.serving.metrics lukewarm.serving.fetch lukewarm.serving.workers "
+    "lukewarm.serving.shapes.openai lukewarm.serving.shapes.oip"
 )
 
 

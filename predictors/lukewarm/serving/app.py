@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import msgspec
 
@@ -27,7 +28,7 @@ from lukewarm.serving.http import (
     unless_disconnected,
 )
 from lukewarm.serving.observe import Observer, Record
-from lukewarm.serving.routes import endpoints
+from lukewarm.serving.routes import endpoints, first_endpoints
 
 log = logging.getLogger("lukewarm.app")
 
@@ -42,8 +43,13 @@ class App:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.router: Router[Endpoint] = Router((row.method, row.path, row) for row in endpoints(engine))
+        self._first = _router(first_endpoints(engine))
         self.observer = Observer(engine)
+
+    @functools.cached_property
+    def router(self) -> Router[Endpoint]:
+        """All routes."""
+        return _router(endpoints(self.engine))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -62,8 +68,11 @@ class App:
         await asyncio.to_thread(self.engine.close)
 
     async def _http(self, request: HttpRequest, send: Send) -> None:
-        rows, request.path_params = self.router.find(request.path)
-        row = rows.get("GET" if request.method == "HEAD" else request.method)
+        method = "GET" if request.method == "HEAD" else request.method
+        rows, request.path_params = self._first.find(request.path)
+        if method not in rows:
+            rows, request.path_params = self.router.find(request.path)
+        row = rows.get(method)
         record = Record(request.method, row.path if row else "(none)", time.perf_counter())
         with self.observer.span(record, request.headers):
             if row is None:
@@ -150,3 +159,7 @@ class App:
         record.code = refusal.code
         style = next((row.error for row in rows.values()), error_body)
         return self._response(Reply(style(refusal), refusal.status, headers=refusal.headers), record)
+
+
+def _router(rows: Iterable[Endpoint]) -> Router[Endpoint]:
+    return Router((row.method, row.path, row) for row in rows)
