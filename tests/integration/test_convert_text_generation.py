@@ -122,6 +122,21 @@ def test_a_tied_embedding_is_stored_once() -> None:
     assert by_name[lookup.input[2]] == by_name[head.input[2]]
 
 
+def test_a_sliding_window_is_kept(tmp_path: Path) -> None:
+    """A window of 16 in rows of 128 tokens: a graph that forgets it fails the accuracy check of fp32."""
+    import json
+    import shutil
+
+    source = tmp_path / "mistral"
+    shutil.copytree(tiny_model("mistral"), source)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "sliding_window": 16}))
+    windowed = ModelSpec(name="windowed", source=str(source), backend="ort", precision="fp32")
+    bundle = convert_model(windowed, tmp_path, tmp_path / ".lukewarm" / "bundles")
+    assert bundle.manifest.options["graph"] == "torch.onnx"
+    assert bundle.manifest.accuracy["logit_max_diff"] < 1e-3
+
+
 def test_an_architecture_without_a_graph_names_other_ways() -> None:
     with pytest.raises(UnsupportedError, match="try backend ct2 or hf"):
         converted("bloom", "ort")

@@ -41,6 +41,7 @@ class Converted:
 
     options: Mapping[str, Any] = field(default_factory=dict)  # the backend's own, into the manifest
     packages: tuple[str, ...] = ()  # distributions whose versions the manifest shall name
+    max_context_tokens: int | None = None  # where this conversion reaches less far than its source
 
 
 class Converter(Protocol):

@@ -60,7 +60,7 @@ def make(spec: ModelSpec, source: Source | None, converted: Converted, made_from
         bos_token_id=_first(source.token_ids("bos_token_id")),
         pad_token_id=_first(source.token_ids("pad_token_id")),
         decoder_start_token_id=_first(source.token_ids("decoder_start_token_id")),
-        max_context_tokens=source.max_context_tokens,
+        max_context_tokens=converted.max_context_tokens or source.max_context_tokens,
         vocab_size=source.vocab_size,
     )
 

@@ -7,7 +7,7 @@ The raw fp32 graph comes from onnxruntime-genai's model builder where it knows t
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from lukewarm.predictors.errors import MissingExtra, UnsupportedError
 MODEL = "model"  # folder in the bundle
 
 
+_EXPORT = "torch.onnx"
 Route = Callable[[Source, Path], Path]  # (source, empty folder) -> the raw graph in it
 
 
@@ -46,7 +47,8 @@ class OrtConverter:
                 continue
             # fp32 weights are used where they are mapped: packing would copy them all at every start
             options |= {"special_tokens": special, "graph": route, "prepack": job.spec.precision != "fp32"}
-            return Converted(options=options, packages=self.packages)
+            reach = _short_reach(job.source) if route == _EXPORT else None
+            return Converted(options=options, packages=self.packages, max_context_tokens=reach)
         raise UnsupportedError(f"no graph for {job.source.architecture} ({'; '.join(reasons)}); try backend ct2 or hf")
 
 
@@ -59,9 +61,31 @@ def _routes(source: Source) -> Iterator[tuple[str, Route]]:
         from lukewarm.convert.to_ort import export, genai
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{error.name}, needed to convert for ort,", "convert") from error
-    if source.architecture in architectures.GENAI:
+    # the builder leaves Mistral's window to its own runtime: its graph would see too far, in long texts only
+    if source.architecture in architectures.GENAI and not _has_window(source):
         yield "onnxruntime-genai", genai.build
-    yield "torch.onnx", export.build
+    yield _EXPORT, export.build
+
+
+def _has_window(source: Source) -> bool:
+    """Whether attention reaches back less far than the model's context."""
+    config = source.text_config
+    window = config.get("sliding_window")
+    if not isinstance(window, int) or config.get("use_sliding_window") is False:
+        return False
+    return window < (source.max_context_tokens or window + 1)
+
+
+def _short_reach(source: Source) -> int | None:
+    """Where rotary frequencies change with the length, an exported graph holds those of the short range."""
+    config = source.text_config
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    if not isinstance(rope, Mapping) or rope.get("rope_type", rope.get("type")) not in ("longrope", "su", "dynamic"):
+        return None
+    for place in (rope, config):
+        if isinstance(length := place.get("original_max_position_embeddings"), int):
+            return length
+    return source.max_context_tokens
 
 
 def _graph(job: Job, build: Route) -> dict[str, Any]:

@@ -45,7 +45,12 @@ def build(source: Source, folder: Path) -> Path:
     import torch
 
     _register()
-    model = frameworks.load_causal_lm(source, attn_implementation=_NAME)
+    try:
+        model = frameworks.load_causal_lm(source, attn_implementation=_NAME)
+    except UnsupportedError as error:
+        if _NAME not in str(error):
+            raise
+        raise _refused(source, "its attention does not go through transformers' attention interface") from error
     _with_onnx_operators(model)
     inputs = _probe(model, source)
     with torch.no_grad(), _quiet():
