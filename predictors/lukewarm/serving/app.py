@@ -134,7 +134,7 @@ class App:
                 async for chunk in events:
                     record.bytes_out += len(chunk)
                     yield chunk
-            except Exception as error:
+            except Exception as error:  # the status line is sent: what is left is to say so in the stream
                 record.code = getattr(error, "code", "internal")
                 if not isinstance(error, RequestError):
                     log.error("%s %s failed in mid-stream", row.method, row.path, exc_info=error)
