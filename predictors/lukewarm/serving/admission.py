@@ -28,7 +28,9 @@ class Admission:
             raise unavailable("draining", "this instance is shutting down; another one will answer")
         wait_s = self._expected_wait_s()
         if self.in_flight >= self.capacity:
-            raise OverloadedError(f"{self.in_flight} requests are in progress or waiting; no more fit", _clamp(wait_s))
+            error = OverloadedError(f"{self.in_flight} requests run or wait here; no more fit", _clamp(wait_s))
+            error.allowed = f"at most {self.capacity} at once"
+            raise error
         if wait_s > self._timeout_s:
             raise OverloadedError(
                 f"the wait would be about {wait_s:.0f} s, over the limit of {self._timeout_s:g} s",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+import uuid
 from array import array
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
@@ -165,9 +166,8 @@ class _Frame:
     def __init__(self, engine: Engine, kind: str, prefix: str) -> None:
         self._engine = engine
         self._kind = kind
-        self._prefix = prefix
         self._created = int(time.time())
-        self._id = f"{prefix}-{engine.boot_id[:12]}{engine.admission.n_request + 1:08d}"
+        self._id = f"{prefix}-{uuid.uuid4().hex}"
 
     def fields(self, answer: Answer | None = None) -> dict[str, Any]:
         base = {"id": self._id, "object": self._kind, "created": self._created, "model": self._engine.spec.name}
