@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterable
 
 import msgspec
 
-from lukewarm.predictors.errors import RequestError, did_you_mean
+from lukewarm.predictors.errors import OverloadedError, RequestError, did_you_mean
 from lukewarm.serving.asgi import ClientDisconnect, HttpRequest, Receive, Response, Router, Scope, Send, lifespan
 from lukewarm.serving.engine import Engine
 from lukewarm.serving.errors import HttpRefusal, error_body, error_headers, error_status
@@ -45,6 +45,7 @@ class App:
         self.engine = engine
         self._first = _router(first_endpoints(engine))
         self.observer = Observer(engine)
+        self._reading = 0  # bodies
 
     @functools.cached_property
     def router(self) -> Router[Endpoint]:
@@ -101,8 +102,14 @@ class App:
         length = check_headers(request, row.media)
         self.engine.require_ready()
         self.engine.admission.check()
-        limits = self.engine.spec.limits
-        return await read_body(request, self.engine.reader.max_body_bytes, length, limits.request_timeout_s)
+        if self._reading >= self.engine.admission.capacity:  # bodies on their way are memory too
+            raise OverloadedError(f"{self._reading} requests are on their way in; no more fit")
+        timeout_s = self.engine.spec.limits.request_timeout_s
+        self._reading += 1
+        try:
+            return await read_body(request, self.engine.reader.max_body_bytes, length, timeout_s)
+        finally:
+            self._reading -= 1
 
     async def _refuse(self, row: Endpoint, request: HttpRequest, record: Record, error: Exception) -> Response:
         status = error_status(error)

@@ -174,14 +174,15 @@ class EngineCore:
             call.end_for_drain()
         return finished
 
-    def close(self) -> None:
-        """End at once: cancel what runs, stop the thread, free the model."""
+    def close(self) -> bool:
+        """End at once: cancel what runs, stop the thread, free the model. False: the model does not let go."""
         self.drain(0.0)
         self.status = "closed"
         ended = self._worker.stop() if self._worker else True
         if self._predictor and ended:  # freeing a model that still runs would crash the process
             self._predictor.close()
             self._predictor = None
+        return ended
 
     # -- typed requests, for the shapes
 

@@ -13,9 +13,7 @@ from types import FrameType
 
 from lukewarm.serving.engine import Engine
 
-log = logging.getLogger("lukewarm.server")
 BACKLOG = 2048
-AFTER_DRAIN_S = 2  # for answers on their way out, once the last request is done
 
 
 def leave_at_once(sig: int, frame: FrameType | None) -> None:
@@ -58,52 +56,23 @@ def serve(engine: Engine, listener: socket.socket, *, exit_on_failed_setup: bool
     leave_on_signals()
     gc.disable()  # imports and loads make garbage of no cyclic kind: 5 % of their time
     loading = engine.start_in_background()
-    import uvicorn  # beside the load, which mostly waits for files or runs in C
-
+    # uvicorn is imported beside the load, which mostly waits for files or runs in C
     from lukewarm.serving.app import create_app
-    from lukewarm.serving.protocol import JsonH11Protocol
+    from lukewarm.serving.protocol import DrainingServer
 
-    class Server(uvicorn.Server):
-        """Uvicorn, but a signal first drains the engine, and is not raised again at the end."""
+    server = DrainingServer(engine, create_app(engine))
 
-        exit_code = 0
+    def after_setup() -> None:
+        loading.join()
+        gc.freeze()  # what is loaded now stays; later collections need not look at it
+        gc.enable()
+        if exit_on_failed_setup and engine.status == "failed":
+            server.exit_code = engine.exit_code
+            server.should_exit = True
 
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            if engine.admission.draining:
-                self.force_exit = self.should_exit = True
-                return
-            self.exit_code = 130 if sig == signal.SIGINT else 0
-            engine.admission.draining = True
-            threading.Thread(target=self.drain, name="lukewarm-drain", daemon=True).start()
-
-        def drain(self) -> None:
-            log.info("draining", extra={"in_flight": engine.admission.in_flight})
-            finished = engine.drain()
-            log.log(logging.INFO if finished else logging.WARNING, "drained" if finished else "drain deadline passed")
-            self.should_exit = True
-
-        def after_setup(self) -> None:
-            loading.join()
-            gc.freeze()  # what is loaded now stays; later collections need not look at it
-            gc.enable()
-            if exit_on_failed_setup and engine.status == "failed":
-                self.exit_code = engine.exit_code
-                self.should_exit = True
-
-    server = Server(
-        uvicorn.Config(
-            create_app(engine),
-            http=JsonH11Protocol,
-            loop="asyncio",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=AFTER_DRAIN_S,
-        )
-    )
-    threading.Thread(target=server.after_setup, name="lukewarm-after-setup", daemon=True).start()
+    threading.Thread(target=after_setup, name="lukewarm-after-setup", daemon=True).start()
     asyncio.run(server.serve(sockets=[listener]))
-    engine.close()
+    if loading.is_alive() or not engine.close():
+        logging.shutdown()
+        os._exit(server.exit_code)  # a thread is inside a runtime's code: ending the interpreter below it may crash
     return server.exit_code
