@@ -29,6 +29,8 @@ demo: env
 	$(BIN)/lukewarm convert $(if $(QUICK),--backend ort --backend ct2 --precision fp32 --precision int8,--all) --keep-over-budget
 	@echo "== 3/6 measure in fresh processes"
 	$(BIN)/lukewarm bench $(BENCH_FLAGS) --resume
+	$(BIN)/lukewarm cost --records report/records.jsonl --requests-per-month 10000 --gpu none --plots report > report/cost.txt
+	$(BIN)/lukewarm report report/records.jsonl
 	@echo "== 4/6 the artifacts of five platforms"
 	for target in bento cog modal runpod banana; do $(BIN)/lukewarm build $$target || exit; done
 	@echo "== 5/6 one answer from a real bentoml server, and the same from lukewarm predict"
@@ -37,7 +39,7 @@ demo: env
 	$(BIN)/lukewarm serve bento --request '{"prompt": "$(PROMPT)", "max_new_tokens": 24}' --json > .lukewarm/demo/served.json
 	@$(BIN)/python -c "import json; a, b = (json.load(open(f'.lukewarm/demo/{n}.json'))['text'] for n in ('predicted', 'served')); \
 	print(f'predict: {a!r}\nbento:   {b!r}'); raise SystemExit(a != b)"
-	@echo "== 6/6 done: open report/report.html (also report/report.md, report/records.jsonl)"
+	@echo "== 6/6 done: open report/report.html (also report.md, records.jsonl, cost.txt there)"
 
 ## make test          everything: lint, types, unit, models, servers, the built wheel
 test: env check unit test-models test-servers test-wheel

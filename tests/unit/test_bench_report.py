@@ -126,3 +126,13 @@ def test_the_verb_rebuilds_a_report_from_a_folder(tmp_path: Path, rows: list[Rec
     assert "ct2 int8" in result.output
     assert "bnb nf4: failed: no kernel" in result.output
     assert (tmp_path / "report.html").is_file()
+
+
+def test_cost_plots_beside_the_records_are_put_in_and_called_modelled(rows: list[Record], tmp_path: Path) -> None:
+    svg = '<?xml version="1.0"?>\n<svg width="8pt" height="5pt"><defs><g id="a"/></defs><use xlink:href="#a"/></svg>'
+    (tmp_path / "cost-traffic.svg").write_text(svg)
+    page = report.write(rows, tmp_path)[0].read_text()
+    section = page[page.index("Cost of a month against traffic") :]
+    assert 'class="kind modelled"' in section[:120]
+    assert '<g id="cost-traffic-a"/></defs><use xlink:href="#cost-traffic-a"/>' in section
+    assert "Cold fraction against" not in page

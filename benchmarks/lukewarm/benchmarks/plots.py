@@ -151,11 +151,14 @@ def _svg(figure: Any, salt: str) -> str:
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"lukewarm-{salt}"}):
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
+    text = re.sub(r"font: ([0-9.]+px)[^;\"]*", r"font-size: \1", embeddable(buffer.getvalue(), salt))
+    return text.replace(INK, "currentColor").replace(GRID, "var(--line)").strip()
+
+
+def embeddable(text: str, salt: str) -> str:
+    """An SVG file's text as an element for a page: it takes the page's width, and its ids begin with `salt`."""
+    text = text[max(0, text.find("<svg")) :]
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r"font: ([0-9.]+px)[^;\"]*", r"font-size: \1", text)
     text = re.sub(r'id="([^"]*)"', rf'id="{salt}-\1"', text)
-    text = re.sub(r'(url\(#|xlink:href="#)', rf"\g<1>{salt}-", text)
-    return text.replace(INK, "currentColor").replace(GRID, "var(--line)").strip()
+    return re.sub(r'(url\(#|xlink:href="#)', rf"\g<1>{salt}-", text)

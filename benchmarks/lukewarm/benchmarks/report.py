@@ -38,11 +38,12 @@ class Section:
 
 @dataclass(frozen=True)
 class Block:
-    """Preformatted text."""
+    """Preformatted text, or a plot that another command left beside the records."""
 
     title: str
     kind: str
     text: str
+    plot: str = ""
 
 
 def write(records: Sequence[Record], out: Path) -> tuple[Path, Path]:
@@ -53,7 +54,7 @@ def write(records: Sequence[Record], out: Path) -> tuple[Path, Path]:
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{error.name}, needed to write a report,", "bench") from error
     folder = jinja2.FileSystemLoader(Path(__file__).with_name("templates"))
-    page = contents(records, _profile(out))
+    page = contents(records, [*_profile(out), *_cost_plots(out)])
     made = []
     out.mkdir(parents=True, exist_ok=True)
     for name, escape in ((HTML, True), (MARKDOWN, False)):
@@ -74,6 +75,24 @@ def _profile(out: Path) -> list[Block]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"not a profile: {error}; delete the file", str(file)) from error
     return [Block(f"Where a cold start of {found.case.label} goes", "measured", profile.text(found))]
+
+
+def _cost_plots(out: Path) -> list[Block]:
+    """The plots of `lukewarm cost --plots OUT`, where they are."""
+    titles = {
+        "cost-traffic": "Cost of a month against traffic",
+        "cost-p95": "Cost of a month against the 95th percentile of latency",
+        "cold-window": "Cold fraction against the idle window",
+    }
+    return [
+        Block(title, "modelled", f"{name}.svg beside this page, from `lukewarm cost --plots`", _plot(file, name))
+        for name, title in titles.items()
+        if (file := out / f"{name}.svg").is_file()
+    ]
+
+
+def _plot(file: Path, name: str) -> str:
+    return plots.embeddable(file.read_text("utf-8", "replace"), name)
 
 
 def _replace(path: Path, text: str) -> Path:
