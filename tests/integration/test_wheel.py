@@ -116,7 +116,7 @@ def ct2_server(ct2_environment: Path, ct2_bundle: Path, tmp_path: Path) -> Itera
         process = subprocess.Popen(command, stderr=stream, stdout=stream, env=ENV, cwd=tmp_path, start_new_session=True)
     try:
         deadline = time.monotonic() + 60
-        while not (found := re.search(r"listening on (http://\S+)", log.read_text())):
+        while not (found := re.search(r'"url":"(http://[^"]+)"', log.read_text())):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.05)
