@@ -107,9 +107,22 @@ def test_two_runs_at_once_do_the_work_once(source: Path, bundles: Path) -> None:
     assert results == [(0, f"made {NAME} 0\n"), (0, f"made {NAME} 0\n"), (0, f"made {NAME} 1\n")]
 
 
-def test_a_library_that_wraps_a_full_disk_is_understood(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="No space left"), explained(tmp_path / "x"):
-        raise RuntimeError("I/O error: No space left on device (os error 28)")
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("I/O error: No space left on device (os error 28)"),  # safetensors, ONNX Runtime
+        OSError("Not enough free space to write 176160768 bytes after offset 128"),  # numpy, these three
+        OSError("problem writing element 75776 to file"),
+        OSError("4096 requested and 1024 written"),
+    ],
+    ids=str,
+)
+def test_a_library_that_wraps_a_full_disk_is_understood(tmp_path: Path, error: Exception) -> None:
+    with pytest.raises(StorageError, match="cannot write below"), explained(tmp_path / "x"):
+        raise error
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="other"), explained(tmp_path / "x"):
         raise ValueError("other")
 

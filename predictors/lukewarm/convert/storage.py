@@ -15,7 +15,11 @@ from lukewarm.predictors.errors import StorageError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 # libraries written in Rust and C++ pass the system's sentence on, without its number
-_FULL_WORDS = tuple(os.strerror(number) for number in _FULL)
+_FULL_WORDS = (
+    *(os.strerror(number) for number in _FULL),
+    # numpy's own, without a number
+    "Not enough free space to write", "problem writing element", "requested and",
+)  # fmt: skip
 
 
 @contextlib.contextmanager
