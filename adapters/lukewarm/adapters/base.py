@@ -120,7 +120,7 @@ class Adapter(abc.ABC):
     overrides: ClassVar[str]  # what `targets.<name>.overrides` is merged into
     extra: ClassVar[str | None] = None  # the extra of its SDK
     sdk_in_image: ClassVar[bool] = True  # False: the platform's own builder installs its SDK
-    needs_asgi: ClassVar[bool] = True  # the artifact serves our ASGI app, so starlette and uvicorn go with it
+    needs_asgi: ClassVar[bool] = True  # the artifact serves our ASGI app, so uvicorn goes with it
     providers: ClassVar[tuple[str, ...]] = ()  # who can run it; names of `lukewarm.providers`
     options: ClassVar[Mapping[str, str]] = {}  # keys of `targets.<name>` and what they do
     wire: ClassVar[Wire] = AsgiWire()
