@@ -23,7 +23,7 @@ from lukewarm.images.oci import Descriptor
 from lukewarm.images.reference import Reference
 from lukewarm.images.retry import Retry, TryAgain, unreachable
 from lukewarm.images.transport import FindLogin, Transport
-from lukewarm.images.upload import Upload
+from lukewarm.images.upload import Place, Upload
 from lukewarm.predictors.errors import ProviderError, StorageError
 
 Advance = Callable[[int], None]
@@ -118,7 +118,8 @@ class Registry:
 
     def upload(self, blob: Descriptor, path: Path, advance: Advance = lambda _bytes: None) -> None:
         """Send one blob from a file; goes on where a broken connection left it. Raises ProviderError."""
-        Upload(self, blob, path, advance).run()
+        place = Place(f"{self._path}/blobs/uploads/", self.push_scope, self.chunk_bytes)
+        Upload(self.transport, place, blob, path, advance).run()
 
     def download(self, blob: Descriptor, layout: Layout, advance: Advance = lambda _bytes: None) -> None:
         """Fetch one blob into the layout; goes on where a broken connection, or an earlier run, left it."""

@@ -4,31 +4,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx
 
 from lukewarm.images.layout import pieces
 from lukewarm.images.oci import Descriptor
 from lukewarm.images.retry import TryAgain
+from lukewarm.images.transport import Transport
 from lukewarm.predictors.errors import ProviderError
 
-if TYPE_CHECKING:
-    from lukewarm.images.registry import Registry
-
 _UNSUPPORTED = (400, 404, 405, 411, 416, 501)  # what registries without chunked uploads say to a first PATCH
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where blobs of one repository go: the URL that opens a session, what the token must allow, the chunk's size."""
+
+    url: str
+    scopes: tuple[str, ...]
+    chunk_bytes: int
 
 
 class Upload:
     """One upload session: POST opens it, PATCH sends a chunk, PUT closes it with the digest."""
 
-    def __init__(self, registry: Registry, blob: Descriptor, path: Path, advance: Callable[[int], None]) -> None:
-        self._transport = registry.transport
-        self._start_url = f"/v2/{registry.reference.repository}/blobs/uploads/"
-        self._scopes = registry.push_scope
-        self._chunk = registry.chunk_bytes
-        self._name = registry.reference.registry
+    def __init__(
+        self, transport: Transport, place: Place, blob: Descriptor, path: Path, advance: Callable[[int], None]
+    ) -> None:
+        self._transport = transport
+        self._start_url = place.url
+        self._scopes = place.scopes
+        self._chunk = place.chunk_bytes
+        self._name = transport.registry
         self._blob, self._path, self._advance = blob, path, advance
         self._location = ""
         self._sent = 0

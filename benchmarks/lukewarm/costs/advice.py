@@ -74,6 +74,11 @@ class Advice:
     basis: str
 
 
+def _even(option: Option, workload: Workload, usd: float) -> float | None:
+    window_s = option.window_s.high
+    return break_even(option.offer, workload, window_s=window_s, kept=option.kept, always_on_usd_month=usd)
+
+
 def advise(
     catalog: Catalog,
     workload: Workload,
@@ -102,7 +107,8 @@ def advise(
                 excluded.append(Excluded(f"{one.name}, {label}", str(error)))
     baseline = cheapest_always_on(options)
     if baseline is not None:
-        options = [replace(o, break_even=break_even(o, workload, baseline)) for o in options]
+        usd = baseline.usd_month.low
+        options = [replace(o, break_even=_even(o, workload, usd)) for o in options]
     kept = []
     for option in options:
         if reason := goals.missed(option):

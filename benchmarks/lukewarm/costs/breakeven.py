@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from lukewarm.costs.catalog import SECONDS_PER_MONTH
 from lukewarm.costs.evaluate import Workload
 from lukewarm.costs.offers import Offer
 from lukewarm.costs.price import Measured, closed_month
-
-if TYPE_CHECKING:
-    from lukewarm.costs.advice import Option
 
 _FULL = 0.95  # the closed form is of one instance: beyond this load another one is needed anyway
 _STEPS = 60
 _SCAN, _DECADES = 120, 8
 
 
-def break_even(option: Option, workload: Workload, baseline: Option) -> float | None:
-    """Requests a month at which `option` costs as much as the always-on `baseline`; None where it never does.
+def break_even(
+    offer: Offer, workload: Workload, *, window_s: float, kept: bool, always_on_usd_month: float
+) -> float | None:
+    """Requests a month at which the offer costs as much as an always-on machine; None where it never does.
 
-    None too for always-on options and for a kept minimum or warm hours, whose cost hardly depends on the traffic.
+    None too for always-on offers and for a kept minimum or warm hours, whose cost hardly depends on the traffic.
     """
-    if option.offer.plan.kind == "always_on" or option.kept:
+    if offer.plan.kind == "always_on" or kept:
         return None
-    return crossing(option.offer, measured(workload), option.window_s.high, baseline.usd_month.low)
+    return crossing(offer, measured(workload), window_s, always_on_usd_month)
 
 
 def crossing(offer: Offer, times: Measured, window_s: float, usd_month: float) -> float | None:
