@@ -10,3 +10,4 @@ from lukewarm.testing import TargetContract
 @pytest.mark.servers
 class TestCloudRun(TargetContract):
     target = "cloudrun"
+    fuzz_all = True

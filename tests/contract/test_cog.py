@@ -18,6 +18,8 @@ from support.echo_bundle import write_echo_bundle
 @pytest.mark.servers
 class TestCog(TargetContract):
     target = "cog"
+    # coglet refuses the null that its own document allows, and answers 400, which the document does not name
+    fuzz_without = frozenset({"positive_data_acceptance", "status_code_conformance"})
     lenient = DUPLICATES | {
         "unknown key",
         "unknown key: empty",

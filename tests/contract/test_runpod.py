@@ -27,6 +27,8 @@ from support.echo_bundle import write_echo_bundle
 class TestRunpod(TargetContract):
     target = "runpod"
     lenient = DUPLICATES
+    fuzz_phases = ("fuzzing",)  # the SDK waits a second between two jobs
+    fuzz_examples = 8
 
     def test_a_cancelled_job_ends_early(self, server: Running) -> None:
         queue = f"/v2/{ENDPOINT}"

@@ -2,8 +2,9 @@
 
 import pytest
 
-pytest.register_assert_rewrite("lukewarm.testing.targets")
+pytest.register_assert_rewrite("lukewarm.testing.targets", "lukewarm.testing.clients")
 
-from lukewarm.testing.targets import DUPLICATES, Built, TargetContract, echo_project  # noqa: E402 - after the registration
+from lukewarm.testing.project import Built, echo_project  # noqa: E402 - after the registration
+from lukewarm.testing.targets import DUPLICATES, TargetContract  # noqa: E402
 
 __all__ = ["DUPLICATES", "Built", "TargetContract", "echo_project"]

@@ -14,7 +14,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,14 +24,13 @@ from lukewarm.adapters.base import Adapter
 from lukewarm.adapters.capabilities import checked
 from lukewarm.adapters.targets import TARGETS
 from lukewarm.adapters.wire import Answer
-from lukewarm.predictors.bundle import FORMAT, MANIFEST, Bundle, Manifest, write_manifest
+from lukewarm.predictors.bundle import MANIFEST, Bundle
 from lukewarm.predictors.errors import ServerError
-from lukewarm.predictors.spec import Limits, ModelSpec
 from lukewarm.serving.conformance import BadRequest, error_of, json_cases, text_generation_cases, violations
 from lukewarm.serving.engine import Engine
+from lukewarm.testing.clients import ClientContract
+from lukewarm.testing.project import DELAY_S, LIMITS, Built, echo_project
 
-DELAY_S = 0.03  # the echo model's time for a word
-LIMITS = Limits(queue=2, max_new_tokens=64, max_items=4, body_mb=1.0, drain_timeout_s=10.0)
 GOLDEN: tuple[dict[str, Any], ...] = (
     {"prompt": "one two three"},
     {"prompt": "one two three", "max_new_tokens": 2},
@@ -46,36 +44,7 @@ DUPLICATES = frozenset({"duplicate key", "duplicate key, escaped", "duplicate ke
 LONG = {"prompt": "word " * 40}  # 40 times DELAY_S
 
 
-@dataclass(frozen=True)
-class Built:
-    """A project of the echo model and one target's artifact of it."""
-
-    spec: ModelSpec
-    bundle: Path
-    artifact: Path
-
-
-def echo_project(root: Path, target: str) -> Built:
-    """Write an echo bundle and build the target's artifact."""
-    bundle = root / "echo-bundle"
-    bundle.mkdir()
-    write_manifest(
-        bundle,
-        Manifest(
-            format=FORMAT,
-            name="echo",
-            task="text-generation",
-            backend="echo",
-            precision="none",
-            options={"delay_s": DELAY_S},
-        ),
-    )
-    spec = ModelSpec(name="echo", backend="echo", precision="none", limits=LIMITS)
-    artifact = build.build(target, spec, root, bundle, root / "artifact")
-    return Built(spec, bundle, artifact.root)
-
-
-class TargetContract:
+class TargetContract(ClientContract):
     """One real local server per class, and one more for each test that ends it."""
 
     target: ClassVar[str]

@@ -1,0 +1,96 @@
+"""The part of the contract that others' clients see: schemathesis, openai, tritonclient against the target's server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from lukewarm.adapters.base import Adapter
+from lukewarm.adapters.capabilities import checked
+from lukewarm.adapters.local import Running
+from lukewarm.testing import fuzz
+from lukewarm.testing.project import Built
+
+PARSED_FIRST = frozenset({"negative_data_rejection"})  # where the platform parses first, or answers 200 to a failure
+
+
+class ClientContract:
+    """What clients that know nothing of us may expect. Inherited by `TargetContract`, which has the fixtures."""
+
+    # checks of schemathesis that the platform's own server fails; the reason stands in the capability table
+    fuzz_without: ClassVar[frozenset[str]] = frozenset()
+    # routes of our app that the platform's own server answers itself
+    hidden: ClassVar[frozenset[str]] = frozenset()
+    fuzz_phases: ClassVar[tuple[str, ...]] = fuzz.PHASES
+    fuzz_examples: ClassVar[int] = 4
+    fuzz_all: ClassVar[bool] = False  # every route of the document in the short run too, not the predict route alone
+
+    def test_schemathesis_finds_no_fault(self, server: Running, adapter: Adapter, built: Built, tmp_path: Path) -> None:
+        whole = fuzz.document(server, built.artifact / adapter.data_dir)
+        kept = fuzz.only(whole, self._visible if self.fuzz_all else fuzz.own(server))
+        self._fuzz(server, adapter, kept, tmp_path, self.fuzz_examples)
+
+    @pytest.mark.slow
+    def test_schemathesis_finds_no_fault_on_any_route(
+        self, server: Running, adapter: Adapter, built: Built, tmp_path: Path
+    ) -> None:
+        whole = fuzz.document(server, built.artifact / adapter.data_dir)
+        self._fuzz(server, adapter, fuzz.only(whole, self._visible), tmp_path, 20 * self.fuzz_examples)
+
+    def _visible(self, path: str) -> bool:
+        return path not in self.hidden
+
+    def _fuzz(
+        self, server: Running, adapter: Adapter, document: dict[str, Any], folder: Path, examples: int
+    ) -> None:  # fmt: skip
+        whole = checked(adapter)["validation"].level == "yes"
+        without = self.fuzz_without | (frozenset() if whole else PARSED_FIRST)
+        assert not self.fuzz_without or not whole, "what the platform fails stands in its capability table"
+        done = fuzz.fuzz(server, document, folder, examples=examples, phases=self.fuzz_phases, without=without)
+        assert not done.found, done.found
+        assert done.operations == sum(len(item) for item in document["paths"].values())
+        assert done.cases >= done.operations
+        assert server.alive
+
+    def test_the_openai_client(self, server: Running, adapter: Adapter) -> None:
+        if checked(adapter)["openai"].level == "no":
+            assert checked(adapter)["openai"].reason
+            return
+        import openai
+
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0) as client:
+            answer = client.completions.create(model="echo", prompt=["a b c", "d"], max_tokens=2)
+            assert [(one.text, one.finish_reason) for one in answer.choices] == [("a b", "length"), ("d", "stop")]
+            pieces = list(client.completions.create(model="echo", prompt="a b c", stream=True))
+            assert "".join(piece.choices[0].text for piece in pieces) == "a b c"
+            said = client.chat.completions.create(model="echo", messages=[{"role": "user", "content": "hello you"}])
+            assert said.choices[0].message.content == "hello you"
+            stream = client.chat.completions.create(
+                model="echo", messages=[{"role": "user", "content": "hello you"}], stream=True
+            )
+            assert "".join(piece.choices[0].delta.content or "" for piece in stream) == "hello you"
+            with pytest.raises(openai.NotFoundError):
+                client.completions.create(model="another", prompt="a")
+            with pytest.raises(openai.BadRequestError):
+                client.completions.create(model="echo", prompt="a", temperature=-1)
+
+    def test_tritonclient(self, server: Running, adapter: Adapter) -> None:
+        if checked(adapter)["openai"].level == "no":
+            return  # another server than our app: its capability table says so
+        import numpy
+        from tritonclient import http as triton
+
+        client = triton.InferenceServerClient(server.url.removeprefix("http://"))
+        try:
+            assert client.is_server_ready()
+            assert client.is_model_ready("echo")
+            tensor = triton.InferInput("prompt", [2, 1], "BYTES")
+            tensor.set_data_from_numpy(numpy.array([["a b"], ["\u00fc"]], dtype=object))
+            answer = client.infer("echo", [tensor], outputs=[triton.InferRequestedOutput("text")])
+            assert [text.decode() for text in answer.as_numpy("text").reshape(-1)] == ["a b", "\u00fc"]
+            with pytest.raises(triton.InferenceServerException):
+                client.infer("another", [tensor])
+        finally:
+            client.close()
