@@ -70,7 +70,7 @@ test-wheel: env
 test-engine: env
 	bash tests/engine/run.sh
 
-## make performance   the bars of docs/performance.md on this machine, about an hour
+## make performance   the bars of docs/performance.md on this machine, about half an hour
 performance: env
 	$(BIN)/python -m lukewarm.benchmarks.models smollm2
 	$(BIN)/lukewarm bench --suite performance

@@ -23,7 +23,9 @@ COST_PRECISIONS = ("fp32", "int8")
 
 def run(call: bench.Run, progress: Progress) -> list[Record]:
     """Measure every part and write the rows, suite `performance` and `performance-…`; the report judges them."""
-    settings = msgspec.structs.replace(call.settings, batches=(1, 8, 32) if not call.choice.quick else (1, 8))
+    batches = (1, 8) if call.choice.quick else (1, 8, 32)
+    # one warm run of each process: processes differ more than runs in one, and the rounds take half an hour as it is
+    settings = msgspec.structs.replace(call.settings, batches=batches, warm_runs=1)
     choice = dataclasses.replace(call.choice, backends=call.choice.backends or BACKENDS)
     call = dataclasses.replace(call, settings=settings, choice=choice)
     jobs = [job for spec in _specs(call, progress) for job in plan.jobs(spec, choice, call.place, settings, progress)]
