@@ -16,7 +16,7 @@ export RUNPOD_SKIP_GPU_CHECK := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check unit test-models test-servers test-wheel test-engine performance docs lock clean
+.PHONY: help env demo test check unit test-models test-servers test-fuzz test-wheel test-engine performance docs lock clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ test-models: env
 ## make test-servers  the contract on every platform's real local server
 test-servers: env
 	$(BIN)/python -m pytest -q -m "servers and not gpu and not slow and not demo"
+
+## make test-fuzz     schemathesis with more examples on every route of every target, an hour or so
+test-fuzz: env
+	$(BIN)/python -m pytest -q -m "servers and slow" tests/contract
 
 ## make test-wheel    the built wheel in clean environments, one extra at a time
 test-wheel: env
