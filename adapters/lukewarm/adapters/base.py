@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ class PlanOptions:
     root: str = "."  # where Engine.open finds bundle and spec, relative to the entry file
     sources: str = "."  # the folder that holds the package `lukewarm`, relative to the entry file
     in_place: bool = False  # write the entry files only: bundle and sources are where `root` and `sources` say
+    sections: Mapping[str, Any] = field(default_factory=dict)  # of the spec, where no lukewarm.json lies at `root`
 
 
 DEFAULTS = PlanOptions()
@@ -209,6 +211,15 @@ def runtime_spec(spec: ModelSpec) -> bytes:
 
     kept = msgspec.structs.replace(
         spec, source=None, accuracy=Accuracy(), include=[], targets={}, env={}, image_budget_mb=None
+def opened(template: str, options: PlanOptions) -> tuple[str, dict[str, Any]]:
+    """An entry's template, and the value of its ROOT_; in place the call also brings the spec's sections, as SPEC_."""
+    values: dict[str, Any] = {"ROOT": options.root}
+    if not options.sections:
+        return template, values
+    call = r"\1\2Engine.open(\n\1    \3 / ROOT_,\n\1    spec=SPEC_,\n\1)"
+    return re.sub(r"(?m)^( *)(.*)Engine\.open\((.*) / ROOT_\)$", call, template), {**values, "SPEC": options.sections}
+
+
     )
     try:
         return msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n"

@@ -18,6 +18,7 @@ from lukewarm.adapters.base import (
     PlanOptions,
     Process,
     Support,
+    opened,
 )  # fmt: skip
 from lukewarm.adapters.capabilities import full, partly, yes
 from lukewarm.adapters.render import merge, python_source, yaml_source
@@ -85,8 +86,9 @@ class Bento(Adapter):
     def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:
         settings = self.settings(spec)
         service = merge(_service(spec), settings.get("service", {}))
+        template, root = opened(SERVICE, options)
         values = {
-            "SOURCES": options.sources, "ROOT": options.root, "NAME": spec.name, "RESOURCES": service["resources"],
+            **root, "SOURCES": options.sources, "NAME": spec.name, "RESOURCES": service["resources"],
             "TRAFFIC": service["traffic"], "ENVS": service["envs"],
         }  # fmt: skip
         bentofile = merge(_bentofile(spec, options), settings[OVERRIDES])

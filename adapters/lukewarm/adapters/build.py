@@ -49,6 +49,7 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     lukewarm: str
     files: list[ArtifactFile]
 
+    closed: bool = False  # `requirements` are all that is needed: installed with --no-deps
 
 @dataclass(frozen=True)
 class Artifact:
@@ -93,10 +94,27 @@ def plan_options(adapter: Adapter, spec: ModelSpec, spec_root: Path) -> PlanOpti
     """What a plan needs to know of this machine: installed versions and the user's own files."""
     include = {
         path: Copy(source=file, bytes=file.stat().st_size)
-        for path, file in included_files(spec.include, spec_root).items()
+        for path, file in included_files([*spec.include, *_own_module(spec, spec_root)], spec_root).items()
     }
-    requirements = runtime_requirements(spec.backend, adapter.image_extra, asgi=adapter.needs_asgi)
-    return PlanOptions(requirements=requirements, include=include)
+    requirements = runtime_requirements(spec.backend, adapter.image_extra, asgi=adapter.needs_asgi, task=spec.task)
+    # what a user adds may need what is left out, so pip decides there
+    able = adapter.closes and not spec.requirements
+    closed = closed_list(requirements, spec.backend, spec.task, spec.python) if able else None
+    return PlanOptions(requirements=closed or requirements, closed=closed is not None, include=include)
+
+
+def _own_module(spec: ModelSpec, spec_root: Path) -> list[str]:
+    """The file or package of `predictor` beside the spec; what that imports is for `include` to name."""
+    if spec.predictor is None:
+        return []
+    top = spec.predictor.partition(":")[0].partition(".")[0]
+    beside = [name for name in (f"{top}.py", top) if (spec_root / name).exists()]
+    if not beside and not spec.include and not spec.requirements:
+        raise SpecError(
+            f"there is no {top}.py in {spec_root}; put it there, or name what holds it under include or requirements",
+            "predictor",
+        )
+    return beside[:1]
 
 
 def write(plan: ArtifactPlan, bundle: Bundle, name: str, out: Path) -> Artifact:

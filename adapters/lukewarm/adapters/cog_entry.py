@@ -81,12 +81,13 @@ def run_source(task: Task, inputs: list[InputField], options: PlanOptions, *, sl
         "output": f"{iterator}[str]" if streams else "dict",
         "request": '{**request, "data": data.read_bytes()}' if binary else "request",
     }
+    template, root = opened(HEAD, options)
     head = python_source(
         HEAD,
         {
+            **root,
             "NAMES": Raw(", ".join(sorted(names, key=str.lower))),
             "SOURCES": options.sources,
-            "ROOT": options.root,
             "RUNNER": Raw("Predictor" if compat else "Runner"),
             "BASE": Raw(base),
         },

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from lukewarm.adapters.base import Adapter, PlanOptions
 from lukewarm.adapters.requirements import runtime_requirements
@@ -31,9 +34,19 @@ def root_files(spec: ModelSpec) -> dict[str, bytes]:
         adapter: Adapter = TARGETS.load(name)
         # not pinned: these files do not change with the machine that writes them
         requirements = runtime_requirements(spec.backend, adapter.image_extra, asgi=adapter.needs_asgi, pinned=False)
-        options = PlanOptions(requirements=requirements, root=folder, sources=SOURCES, in_place=True)
+        options = PlanOptions(
+            requirements=requirements, root=folder, sections=_sections(spec), sources=SOURCES, in_place=True
+        )
         files |= adapter.plan(spec, Bundle(Path(folder), manifest), options).files
     return files
+
+
+def _sections(spec: ModelSpec) -> dict[str, Any]:
+    """What a server reads of the spec and a bundle does not hold; only what differs from the defaults."""
+    plain: dict[str, Any] = msgspec.to_builtins(spec)
+    sections = {name: dict(plain.get(name, {})) for name in ("scaling", "batching", "limits")}
+    sections["scaling"] = {key: value for key, value in sections["scaling"].items() if key == "concurrency"}
+    return {name: values for name, values in sections.items() if values}
 
 
 def main() -> None:
