@@ -14,7 +14,10 @@ from lukewarm.serving.errors import error_body
 
 class Runner(BaseRunner):
     def setup(self) -> None:
-        self.engine = Engine.open(Folder(__file__).parent / ".lukewarm/bundles/smollm2-135m-instruct-ort-int8")
+        self.engine = Engine.open(
+            Folder(__file__).parent / ".lukewarm/bundles/smollm2-135m-instruct-ort-int8",
+            spec={"limits": {"max_new_tokens": 512, "request_timeout_s": 120.0}},
+        )
         self.engine.start()
 
     @streaming

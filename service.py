@@ -10,7 +10,10 @@ sys.path.insert(0, str(Path(__file__).parent / "predictors"))
 from lukewarm.serving.app import create_app
 from lukewarm.serving.engine import Engine
 
-engine = Engine.open(Path(__file__).parent / ".lukewarm/bundles/smollm2-135m-instruct-ort-int8")
+engine = Engine.open(
+    Path(__file__).parent / ".lukewarm/bundles/smollm2-135m-instruct-ort-int8",
+    spec={"limits": {"max_new_tokens": 512, "request_timeout_s": 120.0}},
+)
 
 
 @bentoml.service(

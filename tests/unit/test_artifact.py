@@ -166,3 +166,29 @@ def test_the_vendored_sources_serve_alone(tmp_path: Path, bundle: Path) -> None:
 def test_options_of_a_target_that_does_not_exist_are_refused(tmp_path: Path, bundle: Path) -> None:
     with pytest.raises(SpecError, match=r"targets.cogg: unknown target 'cogg' \(did you mean 'cog'\?\)"):
         make(tmp_path, bundle, msgspec.structs.replace(SPEC, targets={"cogg": {}}))
+
+
+def _own_class(tmp_path: Path, **spec: Any) -> ModelSpec:
+    from lukewarm.convert import convert_model
+
+    own = ModelSpec(name="up", task="custom", backend="custom", precision="none", predictor="up:Up", **spec)
+    convert_model(own, tmp_path, tmp_path / "bundles")
+    return own
+
+
+def test_the_file_of_ones_own_class_needs_no_include(tmp_path: Path) -> None:
+    (tmp_path / "up.py").write_text("class Up:\n    def predict(self, text: str) -> str:\n        return text.upper()\n")
+    artifact = build("cloudrun", _own_class(tmp_path), tmp_path, tmp_path / "bundles/up-custom-none", tmp_path / "out")
+    assert (artifact.root / "up.py").is_file()
+    with pytest.raises(SpecError, match=r"there is no up\.py"):
+        elsewhere = tmp_path / "elsewhere"
+        build("cloudrun", _own_class(tmp_path), elsewhere, tmp_path / "bundles/up-custom-none", tmp_path / "other")
+
+
+def test_sections_of_the_spec_reach_an_engine_over_a_bundle(tmp_path: Path) -> None:
+    from lukewarm.serving.engine import Engine
+    from support.echo_bundle import write_echo_bundle
+
+    bundle = write_echo_bundle(tmp_path / "echo")
+    assert Engine.open(bundle, spec={"limits": {"max_new_tokens": 7}}).spec.limits.max_new_tokens == 7
+    assert Engine.open(bundle).spec.limits.max_new_tokens == 1024

@@ -124,3 +124,12 @@ def test_the_schema_accepts_what_the_decoder_accepts(tmp_path: Path) -> None:
 
 def test_the_root_spec_is_valid() -> None:
     assert specfile.load(Path(__file__).parents[2]).name == "smollm2-135m-instruct"
+
+
+def test_a_class_of_ones_own_says_task_and_backend(tmp_path: Path) -> None:
+    spec = specfile.decode({"name": "up", "predictor": "up:Up"})
+    assert (spec.task, spec.backend, spec.precision) == ("custom", "custom", "none")
+    with pytest.raises(SpecError, match="task: 'embeddings' is not for a class of your own"):
+        specfile.decode({"name": "up", "predictor": "up:Up", "task": "embeddings"})
+    with pytest.raises(SpecError, match="backend: 'custom' is a class of your own; name it: predictor"):
+        specfile.decode({"name": "up", "backend": "custom"})

@@ -80,7 +80,8 @@ def _normal(spec: ModelSpec) -> ModelSpec:
     """A user's own class is the backend `custom`; both it and `echo` have one precision."""
     backend = "custom" if spec.predictor else spec.backend
     precision = "none" if backend in table.WITHOUT_MODEL else spec.precision
-    return msgspec.structs.replace(spec, backend=backend, precision=precision)
+    task = "custom" if spec.predictor else spec.task
+    return msgspec.structs.replace(spec, backend=backend, precision=precision, task=task)
 
 
 def _source(spec: ModelSpec, spec_dir: Path, cache: Path) -> Source | None:

@@ -13,6 +13,8 @@ from lukewarm.predictors.errors import SpecError, did_you_mean
 from lukewarm.predictors.spec import ModelSpec
 
 FILE_NAMES = ("lukewarm.yaml", "lukewarm.yml", "lukewarm.json", "pyproject.toml")
+# what `predictor` alone says of the other keys
+_OWN_CLASS = {"task": "custom", "backend": "custom", "precision": "none"}
 Lines = dict[str, int]  # JSONPath -> line of the key, from 1
 
 
@@ -46,10 +48,28 @@ def decode(value: Any, file: str = "spec", lines: Lines | None = None) -> ModelS
     lines = lines or {}
     if not isinstance(value, dict):
         raise SpecError(f"a spec is a mapping of keys, not {type(value).__name__}", file)
+    if value.get("predictor") is not None:
+        value = {**_OWN_CLASS, **value}
     try:
-        return msgspec.convert(value, ModelSpec)
+        spec = msgspec.convert(value, ModelSpec)
     except msgspec.ValidationError as error:
         raise _explain(str(error), value, file, lines) from error
+    _check_own_class(spec, file, lines)
+    return spec
+
+
+def _check_own_class(spec: ModelSpec, file: str, lines: Lines) -> None:
+    """`predictor` and the keys that choose a backend must not contradict each other."""
+    own = spec.predictor is not None
+    for key in ("task", "backend"):
+        word = getattr(spec, key)
+        if own and word != _OWN_CLASS[key]:
+            message = f"{word!r} is not for a class of your own (predictor); leave {key} out"
+        elif not own and key == "backend" and word == "custom":
+            message = "'custom' is a class of your own; name it: predictor: my_module:MyPredictor"
+        else:
+            continue
+        raise SpecError(message, ":".join(part for part in (file, str(lines.get(f"$.{key}", "")), key) if part))
 
 
 def _explain(text: str, value: dict[str, Any], file: str, lines: Lines) -> SpecError:

@@ -8,7 +8,7 @@ import math
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -79,19 +79,19 @@ class EngineCore:
         self._run_s = 0.0  # how long a run takes, smoothed
 
     @classmethod
-    def open(cls, root: Path, runtime: Runtime | None = None) -> Self:
-        """From an artifact folder (bundle/ and lukewarm.json) or a bundle's own directory. Loads no model yet."""
+    def open(cls, root: Path, runtime: Runtime | None = None, *, spec: Mapping[str, Any] | None = None) -> Self:
+        """From an artifact folder (bundle/ and lukewarm.json) or a bundle's own directory. Loads no model yet.
+
+        `spec`: sections that a bundle alone does not know, such as limits, where there is no lukewarm.json.
+        """
         root = Path(root)
         bundle = Bundle.open(root if (root / MANIFEST).is_file() else root / "bundle")
         file = root / "lukewarm.json"
         manifest = bundle.manifest
         if file.is_file():
-            spec = read_spec(file)
-        else:
-            spec = ModelSpec(
-                name=manifest.name, task=manifest.task, backend=manifest.backend, precision=manifest.precision
-            )
-        return cls(bundle, spec, runtime)
+            return cls(bundle, read_spec(file), runtime)
+        known = {name: getattr(manifest, name) for name in ("name", "task", "backend", "precision")}
+        return cls(bundle, msgspec.convert({**known, **(spec or {})}, ModelSpec), runtime)
 
     @property
     def defaults(self) -> Generation:
