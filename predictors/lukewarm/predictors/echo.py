@@ -63,6 +63,7 @@ def prompt_text(request: Request) -> str:
 
 class EchoBackend(Backend):
     name = "echo"
+    survives_fork = True
     support: ClassVar[Mapping[Task, tuple[str, ...]]] = {"text-generation": ("none",)}
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:

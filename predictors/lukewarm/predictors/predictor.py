@@ -79,6 +79,7 @@ class Backend(abc.ABC):
 
     name: ClassVar[str]
     support: ClassVar[Mapping[Task, tuple[str, ...]]]  # task -> precisions, the safest default first
+    survives_fork: ClassVar[bool] = False  # a model that was set up on one thread answers in a forked child
 
     @abc.abstractmethod
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:

@@ -12,6 +12,7 @@ from lukewarm.predictors.spec import Task
 
 class BnbBackend(Backend):
     name = "bnb"
+    survives_fork = True
     support: ClassVar[Mapping[Task, tuple[str, ...]]] = {"text-generation": ("int8", "nf4")}
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:

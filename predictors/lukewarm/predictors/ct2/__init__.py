@@ -27,6 +27,7 @@ _PREDICTORS = Registry(
 
 class Ct2Backend(Backend):
     name = "ct2"
+    survives_fork = False  # its thread pool stays behind, and a request then waits for ever
     support: ClassVar[Mapping[Task, tuple[str, ...]]] = {
         "text-generation": _PRECISIONS,
         "text-to-text": _PRECISIONS,

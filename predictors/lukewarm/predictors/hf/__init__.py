@@ -28,6 +28,7 @@ _PREDICTORS = Registry(
 
 class HfBackend(Backend):
     name = "hf"
+    survives_fork = True
     support: ClassVar[Mapping[Task, tuple[str, ...]]] = {
         "text-generation": _PRECISIONS,
         "text-to-text": _PRECISIONS,

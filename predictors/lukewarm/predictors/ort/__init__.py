@@ -29,6 +29,7 @@ _PREDICTORS = Registry(
 
 class OrtBackend(Backend):
     name = "ort"
+    survives_fork = True
     # int8 and int4 are weight-only: block-wise weights, and no loss in the activations that a user would notice
     support: ClassVar[Mapping[Task, tuple[str, ...]]] = {
         "text-generation": ("fp32", "int8", "int4"),
