@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lukewarm.convert.embeddings import pooling_options
+from lukewarm.convert.embeddings.modules import options as pooling_options
 from lukewarm.convert.source import Source
 from lukewarm.convert.text_classification import label_options
 from lukewarm.predictors.embeddings import normalize, pad, pool

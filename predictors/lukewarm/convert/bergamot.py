@@ -14,6 +14,9 @@ import yaml
 
 from lukewarm.predictors.errors import SourceError, UnsupportedError
 
+ARCHITECTURE = "BergamotStudent"  # our name: its files have no config.json
+END = 0  # the number of </s>
+_MAX_TOKENS = 1024
 _FLOAT32, _INT8_PACKED = 0x0404, 0x4101
 _SETTINGS = "special:model.yml"
 
@@ -42,6 +45,25 @@ class Student:
         return int(self.weights["Wemb"].shape[0])
 
 
+def is_student(directory: Path) -> bool:
+    """Whether a folder looks like a student of Firefox Translations; its files may still be wrong."""
+    return any(directory.glob("model*.bin")) and any(directory.glob("vocab*.spm"))
+
+
+def config(directory: Path) -> dict[str, Any]:
+    """What a config.json would say. Raises SourceError, UnsupportedError."""
+    model, _ = find_files(directory)
+    tensors = read_tensors(model)
+    _settings(model, tensors)
+    if "Wemb" not in tensors:
+        raise SourceError(f"{model} has no embedding (Wemb)")
+    return {
+        "architectures": [ARCHITECTURE], "is_encoder_decoder": True, "vocab_size": tensors["Wemb"][1][0],
+        "eos_token_id": END, "pad_token_id": END, "decoder_start_token_id": END,
+        "max_position_embeddings": _MAX_TOKENS,
+    }  # fmt: skip
+
+
 def find_files(directory: Path) -> tuple[Path, Path]:
     """The model and vocabulary of a student directory. Raises SourceError."""
     models = sorted(directory.glob("model*.bin"))
@@ -66,6 +88,8 @@ def load_student(directory: Path) -> Student:
         for name in tensors
         if "QuantMult" not in name and not name.startswith("special:")
     }
+    if damaged := next((name for name, tensor in weights.items() if not bool(tensor.isfinite().all())), None):
+        raise SourceError(f"{model}: {damaged} holds values that are not numbers; the weights are damaged")
     return Student(settings, weights, vocabulary)
 
 
@@ -160,7 +184,9 @@ class Layers:
         return x
 
     def embed(self, ids: Any) -> Any:
-        return self.weights["Wemb"][ids] * float(self.settings.width) ** 0.5
+        import torch
+
+        return torch.nn.functional.embedding(ids, self.weights["Wemb"]) * float(self.settings.width) ** 0.5
 
     def gates(self, x: Any, layer: int) -> tuple[Any, Any]:
         """The forget gate and the gated candidate of one SSRU block: the state is `c = gate * c + candidate`."""

@@ -16,6 +16,7 @@ from lukewarm.predictors.errors import SourceError
 TARGET_FILE = "target_tokenizer.json"
 _META = "▁"
 _UNKNOWN_PENALTY = 10.0  # SentencePiece's price of an unknown character, below the lowest score
+_BYTE = 6  # SentencePiece's type of a piece that stands for one byte
 _SPECIAL = ("</s>", "<unk>", "<pad>")
 
 
@@ -37,6 +38,15 @@ def write_marian_tokenizers(root: Path, out: Path) -> list[str]:
     return ["tokenizer.json", TARGET_FILE]
 
 
+def write_shared_tokenizer(vocabulary: Path, out: Path) -> None:
+    """Write `tokenizer.json` of one SentencePiece model whose own numbers are the vocabulary (Bergamot students)."""
+    proto = _read_model(vocabulary)
+    numbers = {piece.piece: index for index, piece in enumerate(proto.pieces)}
+    if len(numbers) != len(proto.pieces) or not {"<unk>", "</s>"} <= set(numbers):
+        raise SourceError(f"{vocabulary} has a piece twice, or no <unk> or </s>")
+    _build(proto, numbers, writes=True).save(str(out / "tokenizer.json"))
+
+
 def _numbering(root: Path, name: str) -> dict[str, int]:
     found = read_json(root / name)
     if not found or not all(isinstance(number, int) for number in found.values()):
@@ -56,7 +66,8 @@ def _build(proto: Any, vocabulary: Mapping[str, int], *, writes: bool) -> Any:
 
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type in (1, 4, 5)}  # normal, user, unused
     places = _places(vocabulary, scores, writes)
-    tokenizer = Tokenizer(Unigram(places, unk_id=vocabulary["<unk>"], byte_fallback=False))
+    bytewise = any(piece.type == _BYTE for piece in proto.pieces)
+    tokenizer = Tokenizer(Unigram(places, unk_id=vocabulary["<unk>"], byte_fallback=bytewise))
     steps: list[Any] = []
     if proto.normalizer_spec.precompiled_charsmap:
         steps.append(normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap))
@@ -65,7 +76,8 @@ def _build(proto: Any, vocabulary: Mapping[str, int], *, writes: bool) -> Any:
     tokenizer.normalizer = normalizers.Sequence(steps)
     scheme = "always" if proto.normalizer_spec.add_dummy_prefix else "never"
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_META, prepend_scheme=scheme, split=False)
-    tokenizer.decoder = decoders.Metaspace(replacement=_META, prepend_scheme=scheme, split=False)
+    writer = decoders.Metaspace(replacement=_META, prepend_scheme=scheme, split=False)
+    tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), writer]) if bytewise else writer
     tokenizer.post_processor = processors.TemplateProcessing(
         single="$A </s>", special_tokens=[("</s>", vocabulary["</s>"])]
     )

@@ -37,7 +37,7 @@ def export(module: Any, arguments: tuple[Any, ...], path: Path, names: Sequence[
         except Exception as error:  # the exporter wraps whatever the model's code raised
             kind = type(getattr(module, "model", module)).__name__
             raise UnsupportedError(
-                f"torch.onnx cannot export {kind} ({type(error).__name__}); use backend hf or ct2"
+                f"torch.onnx cannot export {kind} ({type(error).__name__}); use backend hf, or ct2 where it has it"
             ) from error
 
 

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lukewarm.convert import hub, weights
+from lukewarm.convert import bergamot, hub, weights
 from lukewarm.convert.weights import Tensor, read_json
 from lukewarm.predictors.bundle import sha256
 from lukewarm.predictors.errors import SourceError
@@ -44,7 +44,9 @@ class Source:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Weights by name, headers checked."""
+        """Weights by name, headers checked; a Bergamot student's are read by `bergamot.py`."""
+        if self.architecture == bergamot.ARCHITECTURE:
+            return {}
         return weights.tensors(weights.find(self.root))
 
     @property
@@ -88,6 +90,8 @@ def open_source(name: str, base: Path, cache: Path) -> Source:
         if not hub.is_hub_name(name) or name.startswith(("./", "../", "~")):
             raise SourceError(f"there is no folder {root}; set source to a Hugging Face model directory or org/model")
         root = hub.download(name)
+    if not (root / "config.json").exists() and bergamot.is_student(root):
+        return Source(name, root, bergamot.config(root), {}, digest(root, cache))
     config = read_json(root / "config.json")
     architectures = config.get("architectures")
     if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
@@ -107,8 +111,10 @@ def digest(root: Path, cache: Path) -> str:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    for path in sorted((*root.glob("*"), *root.glob("*/config.json"))):
-        if path.suffix in _READ and path.name not in _IGNORED and path.is_file():
+    read = _READ if (root / "config.json").exists() else _READ | {".bin"}  # a Bergamot student's weights
+    inner = (path for name in ("config.json", "model.safetensors") for path in root.glob(f"*/{name}"))
+    for path in sorted((*root.glob("*"), *inner)):
+        if path.suffix in read and path.name not in _IGNORED and path.is_file():
             yield path
 
 

@@ -1,16 +1,18 @@
 """What embeddings mean on every backend: encode, pool, normalise as the model's sentence-transformers files say.
 
-In the bundle: tokenizer.json, `model/`, and options: `pooling` (modes of POOLINGS, joined in order), `normalize`,
-`max_tokens`.
+In the bundle: tokenizer.json, `model/`, and options: `pooling` (modes of POOLINGS, joined in order), `dense` (layers
+behind it, weights in `dense_<n>.npy`), `normalize`, `truncate_dim`; of the text `max_tokens`, `prompt`, `lowercase`.
 """
 
 from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.encoding import TextEncoder, batches
 from lukewarm.predictors.errors import BundleError, CancelledError
 from lukewarm.predictors.predictor import NEVER, Predictor
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     IntArray = npt.NDArray[np.int64]
 
 POOLINGS = ("cls", "mean", "max", "mean_sqrt_len", "weightedmean", "lasttoken")
+ACTIVATIONS = ("identity", "tanh", "relu", "sigmoid")
 
 
 class Embedder(Predictor):
@@ -48,6 +51,8 @@ class Embedder(Predictor):
                 f"{self.bundle.root} asks for an unknown pooling {unknown[0]!r}; known: {', '.join(POOLINGS)}"
             )
         self._normalize = bool(options.get("normalize"))
+        self._width: int | None = options.get("truncate_dim")
+        self._dense = [_Dense.read(self.bundle, number, layer) for number, layer in enumerate(options.get("dense", []))]
         self._encoder = TextEncoder(self.bundle)
         self.load()
 
@@ -69,8 +74,15 @@ class Embedder(Predictor):
     def embed(self, rows: Sequence[Sequence[int]]) -> FloatArray:
         """Vectors float32 [rows, width] of token rows."""
         ids, mask = pad(rows, self.bundle.manifest.pad_token_id or 0)
-        vectors = pool(self.hidden_states(ids, mask), mask, self.modes)
-        return normalize(vectors) if self._normalize else vectors
+        return self.head(self.hidden_states(ids, mask), mask)
+
+    def head(self, hidden: FloatArray, mask: IntArray) -> FloatArray:
+        """What follows the model: hidden states float32 [rows, longest, width] and their mask to vectors."""
+        vectors = pool(hidden, mask, self.modes)
+        for layer in self._dense:
+            vectors = layer(vectors)
+        vectors = normalize(vectors) if self._normalize else vectors
+        return vectors[:, : self._width]
 
     def check(self, request: Request) -> None:
         self._ids(request)
@@ -81,6 +93,38 @@ class Embedder(Predictor):
     def _ids(self, request: Request) -> list[int]:
         assert isinstance(request, EmbeddingRequest)
         return self._encoder.ids(request.text)
+
+
+@dataclass(frozen=True)
+class _Dense:
+    weight: FloatArray  # [out, in]
+    bias: FloatArray | None
+    activation: str
+
+    @classmethod
+    def read(cls, bundle: Bundle, number: int, options: Mapping[str, Any]) -> _Dense:
+        import numpy as np
+
+        names = [f"dense_{number}.npy", *([f"dense_{number}_bias.npy"] if options.get("bias") else [])]
+        try:
+            weight, *bias = (np.load(bundle.path(name), allow_pickle=False) for name in names)
+        except (ValueError, EOFError) as error:
+            raise BundleError(f"{bundle.root / names[0]} is damaged: {error}; run: lukewarm convert --force") from error
+        return cls(weight, bias[0] if bias else None, str(options.get("activation")))
+
+    def __call__(self, vectors: FloatArray) -> FloatArray:
+        import numpy as np
+
+        values: FloatArray = vectors @ self.weight.T
+        if self.bias is not None:
+            values += self.bias
+        if self.activation == "tanh":
+            np.tanh(values, out=values)
+        elif self.activation == "relu":
+            np.maximum(values, 0, out=values)
+        elif self.activation == "sigmoid":
+            values = (0.5 + 0.5 * np.tanh(values / 2)).astype(np.float32)
+        return values
 
 
 def pad(rows: Sequence[Sequence[int]], fill: int) -> tuple[IntArray, IntArray]:

@@ -18,12 +18,15 @@ class TextEncoder:
         manifest = bundle.manifest
         limits = [n for n in (manifest.options.get("max_tokens"), manifest.max_context_tokens) if n]
         self.max_tokens: int | None = min(limits, default=None)
+        self._prompt = str(manifest.options.get("prompt", ""))  # the model's own, before every text
+        self._lowercase = bool(manifest.options.get("lowercase"))
         path = bundle.path("tokenizer.json")
         self._tokenizer = Tokenizer(path, context_tokens=self.max_tokens, vocab_size=manifest.vocab_size, answers=False)
 
     def ids(self, text: str) -> list[int]:
         """Token ids with the model's special tokens. Raises RequestError for a text too long or without tokens."""
-        found = self._tokenizer.encode(text, path="$.text")
+        text = self._prompt + text
+        found = self._tokenizer.encode(text.lower() if self._lowercase else text, path="$.text")
         if not found:
             raise RequestError("empty_text", "the text has no tokens", "$.text", allowed="at least one token")
         return found

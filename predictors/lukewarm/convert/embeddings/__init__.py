@@ -1,22 +1,19 @@
-"""Encoders to embedding bundles: pooling and normalisation as the model's sentence-transformers files say."""
+"""Encoders, and decoders that embed, to bundles; what comes behind the model is in `modules.py`."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-from lukewarm.convert.encoders import check_common, length_options
+from lukewarm.convert import tokenizer
+from lukewarm.convert.embeddings import modules
+from lukewarm.convert.encoders import check_common
+from lukewarm.convert.job import Job
 from lukewarm.convert.source import Source
-from lukewarm.convert.weights import read_json
-from lukewarm.predictors.embeddings import POOLINGS
-from lukewarm.predictors.errors import SourceError, UnsupportedError
+from lukewarm.predictors.errors import UnsupportedError
 
 # model types with an encoder loader in ctranslate2.converters.transformers (4.8)
 CT2 = frozenset({"bert", "camembert", "distilbert", "roberta", "xlm-roberta"})
-_MODES = {f"pooling_mode_{name}": mode for name, mode in zip(
-    ("cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"),
-    ("cls", "mean", "max", "mean_sqrt_len", "weightedmean", "lasttoken"), strict=True,
-)}  # fmt: skip
 _HEADS = re.compile(r"For(SequenceClassification|TokenClassification|QuestionAnswering|MultipleChoice)\Z")
 
 
@@ -33,46 +30,16 @@ def check(source: Source, backend: str) -> None:
             f"CTranslate2 has no encoder loader for {name}; these can: hf, ort (ct2 has: {', '.join(sorted(CT2))})"
         )
     check_common(source)
-    pooling_options(source)
+    modules.options(source)
 
 
-def pooling_options(source: Source) -> dict[str, Any]:
-    """`pooling`, `normalize` and `max_tokens` of a bundle. Without modules.json: the mean, not normalised.
-
-    Raises UnsupportedError for modules that are not carried, SourceError for files that are wrong.
-    """
-    path = source.root / "modules.json"
-    if not path.is_file():
-        return {"pooling": ["mean"], "normalize": False, **length_options(source)}
-    import json
-
-    try:
-        modules = [
-            (str(entry["type"]).rsplit(".", 1)[-1], str(entry["path"])) for entry in json.loads(path.read_text("utf-8"))
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"{path} is damaged: {error!r}") from error
-    known = {"Transformer", "Pooling", "Normalize"}
-    if other := [kind for kind, _ in modules if kind not in known]:
-        raise UnsupportedError(
-            f"{path} has a {other[0]} module; lukewarm carries {', '.join(sorted(known))}; "
-            "serve it with your own predictor class (predictor: module:Class)"
-        )
-    folder = next((place for kind, place in modules if kind == "Pooling"), None)
-    pooling = ["mean"] if folder is None else _modes(source, folder)
-    return {"pooling": pooling, "normalize": any(kind == "Normalize" for kind, _ in modules), **length_options(source)}
+def auto_class(source: Source) -> str:
+    """The class of transformers that gives hidden states: `AutoModel`, but for the encoder half of a T5."""
+    return source.architecture if source.architecture.endswith("EncoderModel") else "AutoModel"
 
 
-def _modes(source: Source, folder: str) -> list[str]:
-    path = source.root / folder / "config.json"
-    config = read_json(path)
-    if isinstance(config.get("pooling_mode"), str):  # the newer spelling
-        modes = [config["pooling_mode"]]
-        if modes[0] not in POOLINGS:
-            raise UnsupportedError(f"{path}: pooling_mode {modes[0]!r} is not known; known: {', '.join(POOLINGS)}")
-        return modes
-    # sentence-transformers joins several in this order
-    modes = [mode for key, mode in _MODES.items() if config.get(key)]
-    if not modes:
-        raise SourceError(f"{path} switches on no pooling mode")
-    return modes
+def write_common(job: Job) -> dict[str, Any]:
+    """Write tokenizer and dense layers; returns the options that all backends share."""
+    tokenizer.write(job.source, job.out)
+    modules.write_dense(job.source, job.out)
+    return modules.options(job.source)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from lukewarm.convert import texts
+from lukewarm.convert import embeddings, texts
 from lukewarm.convert.encoders import arguments
 from lukewarm.convert.job import Job
 from lukewarm.convert.loading import load_model
 from lukewarm.predictors.bundle import Bundle
-from lukewarm.predictors.embeddings import Embedder, normalize, pad, pool
+from lukewarm.predictors.embeddings import Embedder, normalize, pad
 from lukewarm.predictors.errors import SourceError
 from lukewarm.predictors.predictor import Runtime, load_predictor
 from lukewarm.predictors.spec import ModelSpec
@@ -31,13 +31,14 @@ class EmbeddingAccuracy:
         try:
             rows = predictor.token_rows(passages(job.spec))
             found = normalize(np.concatenate([predictor.embed([row]) for row in rows]))
-            modes = predictor.modes
+            head = predictor.head
         finally:
             predictor.close()
         job.progress(f"{job.spec.name}: running the source in fp32 for reference", None)
-        model = load_model(job.source, "AutoModel", **arguments(job.source, "AutoModel"))
+        auto_class = embeddings.auto_class(job.source)
+        model = load_model(job.source, auto_class, **arguments(job.source, auto_class))
         states = [_states(model, row) for row in rows]
-        wanted = normalize(np.concatenate([pool(state, np.ones(state.shape[:2], np.int64), modes) for state in states]))
+        wanted = normalize(np.concatenate([head(state, np.ones(state.shape[:2], np.int64)) for state in states]))
         if not np.isfinite(wanted).all():
             raise SourceError(f"{job.source.root} computes values that are not numbers: its weights are damaged")
         cosines = (found * wanted).sum(1)

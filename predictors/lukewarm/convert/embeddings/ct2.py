@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lukewarm.convert import embeddings, tokenizer
+from lukewarm.convert import embeddings
 from lukewarm.convert.ct2_model import write_model
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.source import Source
@@ -15,9 +15,9 @@ class Converter:
         embeddings.check(source, "ct2")
 
     def convert(self, job: Job) -> Converted:
-        tokenizer.write(job.source, job.out)
+        options = embeddings.write_common(job)
         write_model(job)
-        return Converted(options=embeddings.pooling_options(job.source), packages=self.packages)
+        return Converted(options=options, packages=self.packages)
 
 
 converter = Converter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lukewarm.convert import embeddings, tokenizer
+from lukewarm.convert import embeddings
 from lukewarm.convert.encoders import HF_PACKAGES, arguments
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.loading import save_model
@@ -16,10 +16,11 @@ class Converter:
         embeddings.check(source, "hf")
 
     def convert(self, job: Job) -> Converted:
-        tokenizer.write(job.source, job.out)
-        save_model(job, "AutoModel")
-        given = arguments(job.source, "AutoModel")
-        return Converted(options=embeddings.pooling_options(job.source) | {"arguments": given}, packages=self.packages)
+        options = embeddings.write_common(job)
+        auto_class = embeddings.auto_class(job.source)
+        save_model(job, auto_class)
+        more = {"arguments": arguments(job.source, auto_class), "auto_class": auto_class}
+        return Converted(options=options | more, packages=self.packages)
 
 
 converter = Converter()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lukewarm.convert import embeddings, tokenizer
+from lukewarm.convert import embeddings
 from lukewarm.convert.encoders import ORT_PACKAGES, write_graph
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.source import Source
@@ -15,9 +15,9 @@ class Converter:
         embeddings.check(source, "ort")
 
     def convert(self, job: Job) -> Converted:
-        tokenizer.write(job.source, job.out)
-        write_graph(job, "AutoModel", "last_hidden_state")
-        return Converted(options=embeddings.pooling_options(job.source), packages=self.packages)
+        options = embeddings.write_common(job)
+        write_graph(job, embeddings.auto_class(job.source), "last_hidden_state")
+        return Converted(options=options, packages=self.packages)
 
 
 converter = Converter()

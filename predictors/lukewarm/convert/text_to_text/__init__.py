@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from lukewarm.convert import tokenizer
+from lukewarm.convert import bergamot, tokenizer
 from lukewarm.convert.job import Job
-from lukewarm.convert.marian_tokenizer import write_marian_tokenizers
+from lukewarm.convert.marian_tokenizer import write_marian_tokenizers, write_shared_tokenizer
 from lukewarm.convert.source import Source
 from lukewarm.convert.weights import read_json
 from lukewarm.predictors.errors import UnsupportedError
@@ -17,7 +17,7 @@ ARCHITECTURES = frozenset(
         "BartForConditionalGeneration", "BlenderbotForConditionalGeneration", "BlenderbotSmallForConditionalGeneration",
         "LongT5ForConditionalGeneration", "M2M100ForConditionalGeneration", "MBartForConditionalGeneration",
         "MT5ForConditionalGeneration", "MarianMTModel", "PegasusForConditionalGeneration", "T5ForConditionalGeneration",
-        "UMT5ForConditionalGeneration",
+        "NllbMoeForConditionalGeneration", "PegasusXForConditionalGeneration", "UMT5ForConditionalGeneration",
     }
 )  # fmt: skip
 # with a loader in ctranslate2.converters.transformers (4.8)
@@ -33,9 +33,17 @@ CT2 = frozenset(
 def check(source: Source, backend: str, able: frozenset[str] = ARCHITECTURES) -> None:
     """Refuse what is no encoder-decoder for text, or not carried by the backend. Imports nothing heavy."""
     name = source.architecture
+    if name == bergamot.ARCHITECTURE:
+        if backend != "ort":
+            raise UnsupportedError(
+                f"{source.root} is a Firefox Translations student with a recurrent (SSRU) decoder, which backend "
+                f"{backend!r} has no code for; this can: ort"
+            )
+        return
     if name not in ARCHITECTURES:
         raise UnsupportedError(
-            f"{name} is not a text-to-text model that is known; known: {', '.join(sorted(ARCHITECTURES))}"
+            f"{name} is not a text-to-text model that is known; known: {', '.join(sorted(ARCHITECTURES))}; "
+            "serve it with your own predictor class (predictor: module:Class)"
         )
     if name not in able:
         raise UnsupportedError(f"backend {backend!r} cannot carry {name} for text-to-text; these can: hf, ort")
@@ -62,7 +70,9 @@ def search_options(source: Source) -> dict[str, Any]:
 def write_common(job: Job) -> dict[str, Any]:
     """Write the tokenizers; returns the options that all backends share."""
     options: dict[str, Any] = {"search": search_options(job.source)}
-    if is_marian(job.source):
+    if job.source.architecture == bergamot.ARCHITECTURE:
+        write_shared_tokenizer(bergamot.find_files(job.source.root)[1], job.out)
+    elif is_marian(job.source):
         write_marian_tokenizers(job.source.root, job.out)
         options["unknown_id"] = read_json(job.source.root / "vocab.json")["<unk>"]
     else:

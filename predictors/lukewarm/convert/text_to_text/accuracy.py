@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lukewarm.convert import texts
+from lukewarm.convert import bergamot, bergamot_graphs, texts
 from lukewarm.convert.job import Job
 from lukewarm.convert.loading import load_model
 from lukewarm.predictors.bundle import Bundle
@@ -119,6 +119,9 @@ def _source_ids(job: Job, predictor: TextToTextPredictor, rows: Sequence[Sequenc
     from lukewarm.predictors.hf.text_to_text import generate
 
     job.progress(f"{job.spec.name}: running the source in fp32 for reference", None)
+    if job.source.architecture == bergamot.ARCHITECTURE:
+        student = bergamot.load_student(job.source.root)
+        return bergamot_graphs.source_ids(student, rows, SearchSettings(limit), predictor.rules)
     model: Any = load_model(job.source, "AutoModelForSeq2SeqLM")
     pad_id = job.source.token_ids("pad_token_id")
     hypotheses = generate(model, rows, SearchSettings(limit), predictor.rules, pad_id[0] if pad_id else 0)

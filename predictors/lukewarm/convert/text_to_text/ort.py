@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lukewarm.convert import text_to_text
+from lukewarm.convert import bergamot, bergamot_graphs, text_to_text
 from lukewarm.convert.encoder_decoder import write_graphs
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.loading import load_model
@@ -21,6 +21,9 @@ class Converter:
 
     def convert(self, job: Job) -> Converted:
         options = text_to_text.write_common(job)
+        if job.source.architecture == bergamot.ARCHITECTURE:
+            bergamot_graphs.write_graphs(job, bergamot.load_student(job.source.root))
+            return Converted(options=options, packages=self.packages)
         model = load_model(job.source, "AutoModelForSeq2SeqLM", attn_implementation="eager")
         write_graphs(job, model, example(), {"input_ids": 1, "attention_mask": 1})
         return Converted(options=options, packages=self.packages)

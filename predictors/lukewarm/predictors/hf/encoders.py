@@ -17,7 +17,7 @@ class HfEmbedder(Embedder):
     """fp32, bf16 or fp16 weights on a CPU or a CUDA device; `Runtime.options` go to `from_pretrained`."""
 
     def load(self) -> None:
-        self._model: Any = _load(self, "AutoModel")
+        self._model: Any = _load(self, str(self.bundle.manifest.options.get("auto_class", "AutoModel")))
 
     def hidden_states(self, ids: IntArray, mask: IntArray) -> FloatArray:
         states: FloatArray = _run(self._model, ids, mask).last_hidden_state.float().cpu().numpy()
