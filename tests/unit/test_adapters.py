@@ -18,15 +18,18 @@ import pytest
 import yaml
 
 from lukewarm.adapters.base import Adapter, Copy, PlanOptions
+from lukewarm.adapters.build import plan_options
 from lukewarm.adapters.capabilities import POINTS, checked, markdown
+from lukewarm.adapters.closure import canonical, closed_list
 from lukewarm.adapters.examples import example_request
 from lukewarm.adapters.inputs import task_inputs
 from lukewarm.adapters.requirements import expand, runtime_requirements
 from lukewarm.adapters.root import root_files
 from lukewarm.adapters.targets import TARGETS
+from lukewarm.adapters.vendor import shipped_sources
 from lukewarm.predictors import specfile
 from lukewarm.predictors.errors import SpecError
-from lukewarm.predictors.spec import ModelSpec, Resources
+from lukewarm.predictors.spec import ModelSpec, Resources, Task
 from lukewarm.predictors.tasks import TASKS
 from support.artifacts import BUNDLE, GOLDEN, OPTIONS, SPEC, instructions, plan
 
@@ -232,3 +235,56 @@ def test_options_have_defaults() -> None:
     adapter: Adapter = TARGETS.load("cloudrun")
     assert adapter.plan(ModelSpec(name="x"), BUNDLE).requirements == ()
     assert OPTIONS.root == "."
+
+
+CLOSED = PlanOptions(requirements=("msgspec==0.22.0", "tokenizers==0.22.1"), closed=True)
+
+
+def test_a_closed_list_is_installed_as_it_is_and_slimmed_in_one_layer() -> None:
+    spec = msgspec.structs.replace(SPEC, requirements=[])
+    for target in ("cloudrun", "sagemaker", "lambda", "runpod", "banana"):
+        steps = instructions(plan(target, spec, CLOSED).files["Dockerfile"].decode())
+        install = steps.index(
+            ("RUN", "python -m pip install --no-deps -r /tmp/requirements.txt && python /tmp/slim.py")
+        )  # fmt: skip
+        assert steps[install - 1] == ("COPY", ["requirements.txt", "lukewarm/serving/slim.py", "/tmp/"])
+    assert "lukewarm/serving/slim.py" in shipped_sources()
+    assert 'extra_options="--no-deps"' in plan("modal", spec, CLOSED).files["modal_app.py"].decode()
+    assert yaml.safe_load(plan("bento", spec, CLOSED).files["bentofile.yaml"])["python"]["pip_args"] == "--no-deps"
+
+
+def test_lists_are_closed_where_the_platform_can_install_them_so() -> None:
+    def closed(target: str, spec: ModelSpec) -> bool:
+        return plan_options(TARGETS.load(target), spec, Path()).closed
+
+    spec = ModelSpec(name="x", backend="ort")
+    assert {name for name in NAMES if not closed(name, spec)} <= {"cog", "truss", "hf-endpoints", "banana"}
+    assert not closed("cog", spec)
+    assert not closed("cloudrun", msgspec.structs.replace(spec, requirements=["pandas"])), "it may need what we leave"
+    assert not closed("cloudrun", ModelSpec(name="x", backend="hf")), "torch's index decides what it needs"
+
+
+def test_a_closed_list_holds_all_that_is_imported() -> None:
+    def names(backend: str, task: Task) -> set[str]:
+        pinned = runtime_requirements(backend, None, asgi=True, task=task)
+        found = closed_list(pinned, backend, task, "3.11")
+        assert found is not None
+        assert all("==" in line for line in found)
+        return {canonical(line.partition("==")[0]) for line in found}
+
+    served = {"msgspec", "uvicorn", "h11", "click", "jinja2", "markupsafe", "tokenizers"}
+    assert names("ct2", "text-to-text") == served | {"ctranslate2"}
+    assert names("ct2", "text-generation") == served | {"ctranslate2", "numpy"}
+    assert names("ort", "embeddings") == served | {"onnxruntime", "numpy"}
+    assert names("ort", "image-to-text") == served | {"onnxruntime", "numpy", "pillow"}
+    assert names("echo", "text-generation") == {"msgspec", "uvicorn", "h11", "click"}
+
+
+def test_a_list_that_is_not_certain_is_left_open() -> None:
+    assert closed_list(("torch==2.0",), "hf", "text-generation", "3.11") is None
+    assert closed_list(("msgspec==0.0.1",), "echo", "text-generation", "3.11") is None, "another version is here"
+    assert closed_list(("no-such-package==1",), "echo", "text-generation", "3.11") is None
+    assert closed_list(("not a requirement!",), "echo", "text-generation", "3.11") is None
+    uvicorn = closed_list(("uvicorn",), "echo", "text-generation", "3.10")  # asks for more on that Python
+    assert uvicorn is not None
+    assert any(line.startswith(("typing_extensions==", "typing-extensions==")) for line in uvicorn)

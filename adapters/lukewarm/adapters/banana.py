@@ -105,7 +105,7 @@ class Banana(Adapter):
         image = container(self, spec, ["python", "-u", "app.py"], port=8000)
         values = {"SOURCES": options.sources, "ROOT": options.root, "NAME": spec.name}
         files = {"app.py": python_source(APP, values)}
-        files["Dockerfile"] = dockerfile(image, [*files, *options.include], HEADER)
+        files["Dockerfile"] = dockerfile(image, [*files, *options.include], HEADER, closed=options.closed)
         return self.assemble(spec, bundle, options, files, image)
 
     def notes(self, spec: ModelSpec) -> tuple[str, ...]:

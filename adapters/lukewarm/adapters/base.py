@@ -35,6 +35,7 @@ class PlanOptions:
     """All that a plan depends on beside the spec and the bundle; so equal input gives equal bytes."""
 
     requirements: tuple[str, ...] = ()  # run-time packages, pinned
+    closed: bool = False  # these are all: install them with --no-deps
     include: Mapping[str, Copy] = field(default_factory=dict)  # the user's own files, by path in the artifact
     root: str = "."  # where Engine.open finds bundle and spec, relative to the entry file
     sources: str = "."  # the folder that holds the package `lukewarm`, relative to the entry file
@@ -67,6 +68,7 @@ class ArtifactPlan:
     files: Mapping[str, bytes]
     copies: Mapping[str, Copy] = field(default_factory=dict)
     requirements: tuple[str, ...] = ()
+    closed: bool = False  # `requirements` are all that is needed: to be installed with --no-deps
     container: Container | None = None
     notes: tuple[str, ...] = ()  # what the user has to know or do next
     vendor: bool = True  # copy the sources of lukewarm.predictors and lukewarm.serving
@@ -123,6 +125,7 @@ class Adapter(abc.ABC):
     extra: ClassVar[str | None] = None  # the extra of its SDK
     sdk_in_image: ClassVar[bool] = True  # False: the platform's own builder installs its SDK
     needs_asgi: ClassVar[bool] = True  # the artifact serves our ASGI app, so uvicorn goes with it
+    closes: ClassVar[bool] = True  # its recipe can say --no-deps; else the platform installs as pip resolves
     providers: ClassVar[tuple[str, ...]] = ()  # who can run it; names of `lukewarm.providers`
     options: ClassVar[Mapping[str, str]] = {}  # keys of `targets.<name>` and what they do
     wire: ClassVar[Wire] = AsgiWire()
@@ -193,6 +196,7 @@ class Adapter(abc.ABC):
             files={**shared, **own},
             copies={**copies, **included},
             requirements=requirements,
+            closed=options.closed,
             container=container,
             notes=self.notes(spec),
             sources_dir=self.sources_dir,

@@ -92,7 +92,7 @@ class Bento(Adapter):
             "TRAFFIC": service["traffic"], "ENVS": service["envs"],
         }  # fmt: skip
         bentofile = merge(_bentofile(spec, options), settings[OVERRIDES])
-        files = {"service.py": python_source(SERVICE, values), "bentofile.yaml": yaml_source(bentofile, HEADER)}
+        files = {"service.py": python_source(template, values), "bentofile.yaml": yaml_source(bentofile, HEADER)}
         return self.assemble(spec, bundle, options, files)
 
     def local(self, artifact: Path, host: str, port: int) -> LocalServer:
@@ -132,6 +132,7 @@ def _bentofile(spec: ModelSpec, options: PlanOptions) -> dict[str, Any]:
     else:
         include.append(SPEC_FILE)
         python["requirements_txt"] = "requirements.txt"
+        python |= {"pip_args": "--no-deps"} if options.closed else {}
     docker: dict[str, Any] = {"python_version": spec.python}
     if spec.system_packages:
         docker["system_packages"] = list(spec.system_packages)

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from lukewarm.adapters.base import Adapter, ArtifactPlan, Copy, PlanOptions
+from lukewarm.adapters.closure import closed_list
 from lukewarm.adapters.requirements import installed_bytes, runtime_requirements
 from lukewarm.adapters.targets import TARGETS
 from lukewarm.adapters.vendor import included_files, shipped_sources
@@ -48,8 +49,8 @@ class ArtifactManifest(msgspec.Struct, frozen=True, kw_only=True):
     notes: list[str]
     lukewarm: str
     files: list[ArtifactFile]
-
     closed: bool = False  # `requirements` are all that is needed: installed with --no-deps
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -158,7 +159,7 @@ def _fill(
     manifest = ArtifactManifest(
         format=FORMAT, target=plan.target, name=name, entry=plan.entry, key=key, bundle_digest=bundle.digest,
         weights_bytes=plan.weights_bytes, total_bytes=sum(file.bytes for file in files),
-        requirements=list(plan.requirements), notes=list(plan.notes), lukewarm=version("lukewarm"),
+        requirements=list(plan.requirements), closed=plan.closed, notes=list(plan.notes), lukewarm=version("lukewarm"),
         files=sorted(files, key=lambda file: file.path),
     )  # fmt: skip
     (work / MARK).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
@@ -247,7 +248,7 @@ def _check_budget(plan: ArtifactPlan, spec: ModelSpec) -> None:
     limit = spec.image_budget_mb
     if limit is None:
         return
-    packages = installed_bytes(plan.requirements)
+    packages = installed_bytes(plan.requirements, closed=plan.closed)
     total = plan.estimated_bytes + packages
     if total > limit * 1e6:
         raise UnsupportedError(

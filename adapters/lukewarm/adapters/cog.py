@@ -98,6 +98,7 @@ class Cog(Adapter):
     entry = "run.py"
     runs = "coglet (`python -m cog.server.http`)"
     overrides = "cog.yaml"
+    closes = False  # `cog build` runs pip its own way; an image of ours is closed by `push/image.py`
     extra = "cog"
     sdk_in_image = False
     needs_asgi = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lukewarm.adapters.base import PlanOptions
+from lukewarm.adapters.base import PlanOptions, opened
 from lukewarm.adapters.inputs import InputField
 from lukewarm.adapters.render import Raw, python_source
 from lukewarm.predictors.spec import Task
@@ -83,7 +83,7 @@ def run_source(task: Task, inputs: list[InputField], options: PlanOptions, *, sl
     }
     template, root = opened(HEAD, options)
     head = python_source(
-        HEAD,
+        template,
         {
             **root,
             "NAMES": Raw(", ".join(sorted(names, key=str.lower))),

@@ -45,7 +45,7 @@ class AsgiContainer(Adapter):
         files = {}
         if self.deployment:
             files[self.deployment] = yaml_source(merge(self.deploy(spec), self.settings(spec)[OVERRIDES]), HEADER)
-        files["Dockerfile"] = dockerfile(image, sorted(options.include), HEADER)
+        files["Dockerfile"] = dockerfile(image, sorted(options.include), HEADER, closed=options.closed)
         return self.assemble(spec, bundle, options, files, image)
 
     def command(self) -> list[str]:

@@ -8,6 +8,7 @@ from lukewarm.adapters.base import BUNDLE_DIR, SPEC_FILE, Adapter, Container
 from lukewarm.adapters.render import docker_apt, docker_env, docker_exec, image_reference
 from lukewarm.predictors.spec import ModelSpec
 
+SLIM = "lukewarm/serving/slim.py"  # in the artifact
 BASE_IMAGE_HELP = "image to build on; default python:<version>-slim"
 # no cache of pip's in the layer; logs appear as they are written
 ENV = {"PYTHONUNBUFFERED": "1", "PIP_NO_CACHE_DIR": "1", "ORT_DISABLE_TELEMETRY": "1"}
@@ -36,7 +37,21 @@ def container(
     )
 
 
-def dockerfile(image: Container, files: Sequence[str], header: str) -> str:
+def packages(*, closed: bool) -> str:
+    """The lines that install requirements.txt. A closed list is taken as it is, and slimmed in the same layer."""
+    if not closed:
+        return "".join(
+            (
+                docker_exec("COPY", ["requirements.txt", "./"]),
+                docker_exec("RUN", ["python", "-m", "pip", "install", "-r", "requirements.txt"]),
+            )
+        )
+    return docker_exec("COPY", ["requirements.txt", SLIM, "/tmp/"]) + (
+        "RUN python -m pip install --no-deps -r /tmp/requirements.txt && python /tmp/slim.py\n"
+    )
+
+
+def dockerfile(image: Container, files: Sequence[str], header: str, *, closed: bool = False) -> str:
     """The text. `files`: the artifact's own entry files and the user's."""
     top = sorted({path.split("/")[0] for path in files if path not in ("Dockerfile", "requirements.txt", SPEC_FILE)})
     parts = [
@@ -45,8 +60,7 @@ def dockerfile(image: Container, files: Sequence[str], header: str) -> str:
         f"WORKDIR {image.workdir}\n",
         docker_env(image.env),
         docker_apt(image.system_packages),
-        docker_exec("COPY", ["requirements.txt", "./"]),
-        docker_exec("RUN", ["python", "-m", "pip", "install", "-r", "requirements.txt"]),
+        packages(closed=closed),
         docker_exec("COPY", [BUNDLE_DIR, f"./{BUNDLE_DIR}"]),
         docker_exec("COPY", ["lukewarm", "./lukewarm"]),
         *(docker_exec("COPY", [path, f"./{path}"]) for path in [SPEC_FILE, *top]),

@@ -72,6 +72,7 @@ class HfEndpoints(Adapter):
     entry = "handler.py"
     runs = "a fake of the Hugging Face toolkit's server, which loads the handler as theirs does"
     overrides = "nothing: the endpoint's options are set on the hub"
+    closes = False  # the platform's container runs pip its own way
     needs_asgi = False
     providers = ("hf",)
     options: ClassVar[Mapping[str, str]] = {}

@@ -93,7 +93,7 @@ class Lambda(Adapter):
     def plan(self, spec: ModelSpec, bundle: Bundle, options: PlanOptions = DEFAULTS) -> ArtifactPlan:
         image = container(self, spec, ["python", "-m", "awslambdaric", "function.handler"], workdir="/var/task")
         files = {"function.py": python_source(FUNCTION, {"SOURCES": options.sources, "ROOT": options.root})}
-        files["Dockerfile"] = dockerfile(image, [*files, *options.include], HEADER)
+        files["Dockerfile"] = dockerfile(image, [*files, *options.include], HEADER, closed=options.closed)
         return self.assemble(spec, bundle, options, files, image)
 
     def local(self, artifact: Path, host: str, port: int) -> LocalServer:

@@ -38,7 +38,7 @@ sys.path.insert(0, str(HERE / SOURCES_))
 image = (
     modal.Image.debian_slim(python_version=PYTHON_)
     .apt_install(*SYSTEM_PACKAGES_)
-    .uv_pip_install(*REQUIREMENTS_)
+    .uv_pip_install(*REQUIREMENTS_, extra_options=PIP_OPTIONS_)
     .env(ENV_)
     .add_local_dir(HERE, "/app", copy=True)
 )
@@ -104,6 +104,7 @@ class Modal(Adapter):
             "SOURCES": options.sources, "ROOT": options.root, "NAME": spec.name, "PYTHON": spec.python,
             "SYSTEM_PACKAGES": list(spec.system_packages),
             "REQUIREMENTS": [*options.requirements, *spec.requirements],
+            "PIP_OPTIONS": "--no-deps" if options.closed else "",
             "ENV": {"PYTHONPATH": "/app", "ORT_DISABLE_TELEMETRY": "1", **spec.env},
             "SECRETS": {secret: list(spec.secrets)} if spec.secrets else {},
             "VOLUMES": _volumes(settings.get("volumes", {})),

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, distribution, requires, ver
 from pathlib import Path
 
 from lukewarm.predictors.registry import BACKENDS
+from lukewarm.predictors.spec import Task
 
 DISTRIBUTION = "lukewarm"
 # of the core's own dependencies, those that a running predictor imports; the others serve the command and the spec file
@@ -17,11 +18,12 @@ _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
 
 
 def runtime_requirements(
-    backend: str, sdk_extra: str | None, *, asgi: bool, pinned: bool = True
+    backend: str, sdk_extra: str | None, *, asgi: bool, pinned: bool = True, task: Task = "text-generation"
 ) -> tuple[str, ...]:  # fmt: skip
     """Requirement lines, sorted by name. `asgi`: with what serves our ASGI app."""
     row = BACKENDS.row(backend)
-    extras = [extra for extra in (row.extra, sdk_extra, "serve" if asgi else None) if extra]
+    pictures = "image" if task == "image-to-text" else None
+    extras = [extra for extra in (row.extra, sdk_extra, "serve" if asgi else None, pictures) if extra]
     # a built distribution has its extras' extras spelled out, so `serve` is taken away by its packages
     needless = set() if asgi else {_name(line) for line in expand("serve")}
     lines = {_name(line): line for line in _core()}
@@ -47,8 +49,8 @@ def expand(extra: str, seen: frozenset[str] = frozenset()) -> Iterator[str]:
             yield requirement.strip()
 
 
-def installed_bytes(requirements: tuple[str, ...]) -> int:
-    """Bytes of these packages and all they depend on, as installed here; what is not installed counts 0."""
+def installed_bytes(requirements: tuple[str, ...], *, closed: bool = False) -> int:
+    """Bytes of these packages, and unless `closed` all they depend on, as installed here; what is not counts 0."""
     total, seen, waiting = 0, set(), list(requirements)
     while waiting:
         requirement = waiting.pop()
@@ -61,6 +63,8 @@ def installed_bytes(requirements: tuple[str, ...]) -> int:
         except PackageNotFoundError:
             continue
         total += sum(path.stat().st_size for file in found.files or () if (path := Path(str(file.locate()))).is_file())
+        if closed:
+            continue
         # what an extra of theirs would add is not counted: few packages here ask for one
         waiting += [line for line in found.requires or () if "extra ==" not in line and "platform_system" not in line]
     return total

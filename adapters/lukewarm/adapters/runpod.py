@@ -145,7 +145,7 @@ class Runpod(Adapter):
             "handler.py": python_source(HANDLER, values),
             "test_input.json": json_source({"input": example_request(spec.task)}),
         }
-        files["Dockerfile"] = dockerfile(image, [*files, *options.include], HEADER)
+        files["Dockerfile"] = dockerfile(image, [*files, *options.include], HEADER, closed=options.closed)
         return self.assemble(spec, bundle, options, files, image)
 
     def local(self, artifact: Path, host: str, port: int) -> LocalServer:

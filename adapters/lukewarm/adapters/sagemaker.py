@@ -67,7 +67,7 @@ class SageMaker(AsgiContainer):
             "serve.py": python_source(SERVE, {"SOURCES": options.sources, "ROOT": options.root}),
             self.deployment: yaml_source(model, HEADER),
         }
-        files["Dockerfile"] = dockerfile(image, ["serve.py", *options.include], HEADER)
+        files["Dockerfile"] = dockerfile(image, ["serve.py", *options.include], HEADER, closed=options.closed)
         return self.assemble(spec, bundle, options, files, image)
 
     def notes(self, spec: ModelSpec) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from lukewarm.images.tree import Entry, walk
 from lukewarm.predictors.bundle import MANIFEST as BUNDLE_MANIFEST
 from lukewarm.predictors.bundle import Bundle, sha256
 from lukewarm.predictors.errors import StorageError, UnsupportedError
+from lukewarm.serving import slim
 
 Progress = Callable[[str, float | None], None]
 BUNDLE_DIR = "bundle"
@@ -37,6 +38,7 @@ class ImageInput:
     base: str  # `scratch`, `oci:FOLDER[@NAME]` or a reference
     command: tuple[str, ...]
     requirements: tuple[str, ...] = ()
+    closed: bool = False  # they are all that is needed
     python: str = "3.11"
     workdir: str = "/app"
     env: Mapping[str, str] = field(default_factory=dict)
@@ -96,11 +98,12 @@ def build_image(given: ImageInput, store: Path, connect: Connect, progress: Prog
 
 
 def _packages_layer(given: ImageInput, layout: Layout, store: Path, progress: Progress) -> Layer:
-    packages = Packages(given.requirements, given.python, given.platform)
+    packages = Packages(given.requirements, given.python, given.platform, given.closed)
+    how = sha256(Path(slim.__file__)) if given.closed else "as pip resolves"
     compiled = can_compile(given.python)
     if not compiled:
         progress(f"no python{given.python} on PATH: the image gets no bytecode, and compiles at every start", None)
-    key = cache.key("packages", given.requirements, given.python, str(given.platform), SITE, str(compiled))
+    key = cache.key("packages", given.requirements, given.python, str(given.platform), SITE, str(compiled), how)
     if layer := cache.load(store, key, layout):
         return layer
     progress(f"installing {len(given.requirements)} packages for Python {given.python}", None)

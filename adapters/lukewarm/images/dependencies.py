@@ -14,6 +14,7 @@ from pathlib import Path
 from lukewarm.images.layout import disk_errors
 from lukewarm.images.oci import LINUX_AMD64, Platform
 from lukewarm.predictors.errors import SourceError, StorageError, UnsupportedError
+from lukewarm.serving.slim import slim
 
 SITE = "opt/lukewarm/site"  # in the image; on PYTHONPATH
 _WHEELS = {"amd64": "x86_64", "arm64": "aarch64"}
@@ -29,6 +30,7 @@ class Packages:
     requirements: tuple[str, ...]
     python: str = "3.11"
     platform: Platform = LINUX_AMD64
+    closed: bool = False  # the requirements are all: nothing else is installed, and what is never loaded is taken out
 
 
 def install(packages: Packages, into: Path) -> Path:
@@ -42,8 +44,13 @@ def install(packages: Packages, into: Path) -> Path:
         listing = into / "requirements.txt"
         listing.write_text("".join(f"{line}\n" for line in packages.requirements), "utf-8")
     if packages.requirements:
-        _run([*_installer(packages), "--target", str(site), "-r", str(listing)], "the packages cannot be installed")
+        options = ["--no-deps"] if packages.closed else []
+        command = [*_installer(packages), *options, "--target", str(site), "-r", str(listing)]
+        _run(command, "the packages cannot be installed")
     _clean(site)
+    if packages.closed:
+        with disk_errors(site):
+            slim(site, sys.executable if _is_native(packages) else None)
     compile_tree(site, packages.python, SITE)
     return site
 
@@ -73,11 +80,7 @@ def _installer(packages: Packages) -> list[str]:
     architecture = _WHEELS.get(packages.platform.architecture)
     if packages.platform.os != "linux" or architecture is None:
         raise UnsupportedError(f"no packages for {packages.platform}; these can be built: linux/amd64, linux/arm64")
-    native = (
-        sys.platform == "linux"
-        and machine.machine() == architecture
-        and packages.python == f"{sys.version_info.major}.{sys.version_info.minor}"
-    )
+    native = _is_native(packages)
     if uv := shutil.which("uv"):
         foreign = ["--python-platform", f"{architecture}-manylinux_2_28", "--only-binary", ":all:"]
         return [
@@ -93,6 +96,15 @@ def _installer(packages: Packages) -> list[str]:
         sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-compile", "--no-warn-script-location",
         "--disable-pip-version-check", "--root-user-action", "ignore", *([] if native else foreign),
     ]  # fmt: skip
+
+
+def _is_native(packages: Packages) -> bool:
+    """Whether this very Python can run them."""
+    return (
+        sys.platform == "linux"
+        and machine.machine() == _WHEELS.get(packages.platform.architecture)
+        and packages.python == f"{sys.version_info.major}.{sys.version_info.minor}"
+    )
 
 
 def _interpreter(python: str) -> str | None:

@@ -12,7 +12,7 @@ sys.path.insert(0, str(HERE / "."))
 image = (
     modal.Image.debian_slim(python_version="3.11")
     .apt_install(*["libgomp1", "ffmpeg"])
-    .uv_pip_install(*["ctranslate2==4.8.5", "msgspec==0.22.0", "tokenizers==0.22.1", "regex==2026.1.1"])
+    .uv_pip_install(*["ctranslate2==4.8.5", "msgspec==0.22.0", "tokenizers==0.22.1", "regex==2026.1.1"], extra_options="")
     .env({"PYTHONPATH": "/app", "ORT_DISABLE_TELEMETRY": "1", "GREETING": 'say "hi" for $5 \\o/'})
     .add_local_dir(HERE, "/app", copy=True)
 )

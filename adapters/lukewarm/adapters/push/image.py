@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lukewarm.adapters.base import Adapter
 from lukewarm.adapters.build import Artifact, plan_options
+from lukewarm.adapters.closure import closed_list
 from lukewarm.adapters.push.base import Step
 from lukewarm.adapters.push.cog_image import cog_image
 from lukewarm.images import Image, ImageInput, Reference, parse_reference
@@ -23,11 +24,14 @@ def image_input(
             f"system packages ({', '.join(spec.system_packages)}) need an engine to install: use a base image that has "
             "them (--base) and take them out of system_packages, or build the artifact's Dockerfile"
         )
-    requirements, labels = tuple(artifact.manifest.requirements), {}
+    requirements, closed, labels = tuple(artifact.manifest.requirements), artifact.manifest.closed, {}
     if adapter.name == "cog":
         cog = cog_image(spec, artifact.root)
         container, labels = cog.container, cog.labels
         requirements = tuple(sorted({*requirements, *cog.sdk}))
+        # a build without Cog's own command is free to take a closed list
+        all_of_it = None if spec.requirements else closed_list(requirements, spec.backend, spec.task, spec.python)
+        requirements, closed = all_of_it or requirements, all_of_it is not None
     else:
         plan = adapter.plan(spec, Bundle.open(artifact.root / "bundle"), plan_options(adapter, spec, spec_root))
         if plan.container is None:
@@ -36,8 +40,8 @@ def image_input(
     env = {name: value for name, value in container.env.items() if not name.startswith("PIP_")}
     return ImageInput(
         name=f"{spec.name}-{adapter.name}", artifact=artifact.root, base=base or container.base_image,
-        command=container.command, requirements=requirements, python=spec.python, workdir=container.workdir, env=env,
-        labels=labels, port=container.port, budget_mb=spec.image_budget_mb,
+        command=container.command, requirements=requirements, closed=closed, python=spec.python,
+        workdir=container.workdir, env=env, labels=labels, port=container.port, budget_mb=spec.image_budget_mb,
     )  # fmt: skip
 
 
