@@ -15,7 +15,14 @@ from lukewarm.convert.job import Converted, Converter, ConvertOptions, Job, Prog
 from lukewarm.convert.source import Source, open_source
 from lukewarm.convert.storage import explained, locked, repair, staged
 from lukewarm.predictors.bundle import Bundle, Manifest, directory_name, list_files, sha256, write_manifest
-from lukewarm.predictors.errors import AccuracyError, BundleError, MissingExtra, SpecError
+from lukewarm.predictors.errors import (
+    AccuracyError,
+    BundleError,
+    LukewarmError,
+    MissingExtra,
+    SpecError,
+    UnsupportedError,
+)
 from lukewarm.predictors.predictor import check_supported
 from lukewarm.predictors.spec import ModelSpec
 
@@ -135,6 +142,10 @@ def _build(run: _Run, temp: Path, cache: Path, progress: Progress) -> None:
         made = run.converter.convert(job)
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{error.name}, needed to convert,", "convert") from error
+    except (LukewarmError, OSError, MemoryError):
+        raise
+    except Exception as error:  # converters run code of models and libraries that nobody here has seen
+        raise _not_convertible(job, error) from error
     shutil.rmtree(scratch)
     manifest = manifests.make(run.spec, run.source, made, run.key)
     _write(temp, manifest)
@@ -149,6 +160,15 @@ def _build(run: _Run, temp: Path, cache: Path, progress: Progress) -> None:
                 measured,
             )
         _write(temp, msgspec.structs.replace(manifest, accuracy=measured))
+
+
+def _not_convertible(job: Job, error: Exception) -> UnsupportedError:
+    spec, reason = job.spec, " ".join(str(error).split())[:300]
+    able = sorted(name for task, name in table.CONVERTERS if task == spec.task and name != spec.backend)
+    return UnsupportedError(
+        f"{job.source.architecture} cannot be converted for {spec.backend} ({type(error).__name__}: {reason}); "
+        f"try backend {' or '.join(able)}"
+    )
 
 
 def _write(root: Path, manifest: Manifest) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lukewarm.convert.source import Source
-from lukewarm.predictors.errors import UnsupportedError
+from lukewarm.predictors.errors import SourceError, UnsupportedError
 
 _CAUSAL = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)\Z")
 # conditional generation, but from an encoder's output
@@ -17,6 +17,7 @@ _OTHER_TASKS = (
     (re.compile(r"VisionEncoderDecoder|Blip|Git"), "image-to-text"),
     (re.compile(r"(Model|ForMaskedLM)\Z"), "embeddings"),
 )
+_LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 # classes with a loader in ctranslate2.converters.transformers that generate text
 CT2 = frozenset(
     {
@@ -31,7 +32,7 @@ GENAI = frozenset(
     {
         "Ernie4_5ForCausalLM", "Gemma2ForCausalLM", "Gemma3ForCausalLM", "GemmaForCausalLM", "GraniteForCausalLM",
         "HunYuanDenseV1ForCausalLM", "LlamaForCausalLM", "MistralForCausalLM", "NemotronForCausalLM",
-        "OlmoForCausalLM", "Phi3ForCausalLM", "PhiForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM",
+        "Phi3ForCausalLM", "PhiForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM",
         "SmolLM3ForCausalLM",
     }
 )  # fmt: skip
@@ -48,10 +49,23 @@ def check_causal(source: Source, backend: str) -> None:
         raise UnsupportedError(f"{source.root} brings its own code, which is never run; backend {backend!r} needs a "
                                "model that transformers knows")  # fmt: skip
     if "quantization_config" in source.config:
-        method = source.config["quantization_config"].get("quant_method", "unknown")
+        settings = source.config["quantization_config"]
+        method = settings.get("quant_method", "unknown") if isinstance(settings, dict) else "unknown"
         raise UnsupportedError(
             f"{source.root} is quantized already ({method}); convert from the original weights instead"
         )
+    check_sizes(source)
+
+
+def check_sizes(source: Source) -> None:
+    """Raise SourceError where config.json promises more than the weights hold; building such a model may never end."""
+    place, tensors = source.root / "config.json", source.tensors
+    layers = next((n for key in _LAYER_KEYS if isinstance(n := source.text_config.get(key), int)), 0)
+    if layers > max(len(tensors), 1000):  # a model may use one layer several times
+        raise SourceError(f"{place} says {layers} layers, the weights are {len(tensors)} tensors in all")
+    rows = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
+    if (source.vocab_size or 0) > rows:
+        raise SourceError(f"{place} says vocab_size {source.vocab_size}, the longest side of any weight is {rows}")
 
 
 def check_ct2(source: Source) -> None:
@@ -59,6 +73,12 @@ def check_ct2(source: Source) -> None:
     check_causal(source, "ct2")
     if source.architecture not in CT2:
         raise UnsupportedError(
-            f"CTranslate2 has no loader for {source.architecture}; try backend ort or hf (it has: "
+            f"CTranslate2 has no loader for {source.architecture}{others(source, 'ct2')} (it has: "
             f"{', '.join(sorted(CT2))})"
         )
+
+
+def others(source: Source, backend: str) -> str:
+    """Where to go when a backend refuses this decoder, as the end of a sentence."""
+    able = [name for name in ("ort", "ct2", "hf") if name != backend and (name != "ct2" or source.architecture in CT2)]
+    return f"; try backend {' or '.join(able)}"

@@ -68,7 +68,7 @@ class Source:
             value = place.get(key)
             if value is not None:
                 ids = value if isinstance(value, list) else [value]
-                if not all(isinstance(i, int) and i >= 0 for i in ids):
+                if not all(isinstance(i, int) and 0 <= i < 1 << 31 for i in ids):
                     raise SourceError(f"{self.root}: {key} is {value!r}, not a token's number")
                 return ids
         return []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lukewarm.convert import architectures, frameworks, tokenizer
+from lukewarm.convert import architectures, frameworks, hf_trial, tokenizer
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.source import Source
 from lukewarm.predictors.errors import MissingExtra, UnsupportedError
@@ -30,7 +30,8 @@ class BnbConverter:
         if not getattr(loaded, "is_quantized", False):
             raise UnsupportedError(f"bitsandbytes found nothing to quantize in {job.source.architecture}")
         loaded.save_pretrained(model)
-        return Converted(options={"special_tokens": special}, packages=self.packages)
+        found = hf_trial.run(loaded, job.source, quantized=True)
+        return Converted(options={"special_tokens": special, **found}, packages=self.packages)
 
 
 def quantization_config(precision: str) -> Any:

@@ -41,8 +41,9 @@ class Ct2Converter:
                 str(job.out / MODEL), quantization=stored
             )
         except (ValueError, AttributeError, NotImplementedError) as error:
+            elsewhere = architectures.others(job.source, "ct2")
             raise UnsupportedError(
-                f"CTranslate2 cannot convert {job.source.architecture}: {error}; try backend ort or hf"
+                f"CTranslate2 cannot convert {job.source.architecture}: {error}{elsewhere}"
             ) from error
         return Converted(options={"special_tokens": special, "compute_type": compute}, packages=self.packages)
 

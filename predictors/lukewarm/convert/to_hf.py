@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from lukewarm.convert import architectures, frameworks, tokenizer
+from lukewarm.convert import architectures, frameworks, hf_trial, tokenizer
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.source import Source
 from lukewarm.convert.storage import link_or_copy
@@ -29,12 +29,16 @@ class HfConverter:
         model.mkdir()
         special = tokenizer.write(job.source, job.out)
         precision = job.spec.precision
-        if {tensor.dtype for tensor in job.source.tensors.values()} <= _LINKED[precision]:
+        linked = {tensor.dtype for tensor in job.source.tensors.values()} <= _LINKED[precision]
+        job.progress(f"{job.spec.name}: {'trying' if linked else 'saving'} at {precision}", None)
+        loaded = frameworks.load_causal_lm(job.source, "float32" if linked else DTYPES[precision])
+        if linked:
             _link(job)
         else:
-            job.progress(f"{job.spec.name}: saving at {precision}", None)
-            frameworks.load_causal_lm(job.source, DTYPES[precision]).save_pretrained(model)
-        return Converted(options={"special_tokens": special, "dtype": DTYPES[precision]}, packages=self.packages)
+            loaded.save_pretrained(model)
+        found = hf_trial.run(loaded.float(), job.source)
+        options = {"special_tokens": special, "dtype": DTYPES[precision], **found}
+        return Converted(options=options, packages=self.packages)
 
 
 def _link(job: Job) -> None:

@@ -49,7 +49,8 @@ class OrtConverter:
             options |= {"special_tokens": special, "graph": route, "prepack": job.spec.precision != "fp32"}
             reach = _short_reach(job.source) if route == _EXPORT else None
             return Converted(options=options, packages=self.packages, max_context_tokens=reach)
-        raise UnsupportedError(f"no graph for {job.source.architecture} ({'; '.join(reasons)}); try backend ct2 or hf")
+        elsewhere = architectures.others(job.source, "ort")
+        raise UnsupportedError(f"no graph for {job.source.architecture} ({'; '.join(reasons)}){elsewhere}")
 
 
 def _routes(source: Source) -> Iterator[tuple[str, Route]]:

@@ -16,19 +16,24 @@ if TYPE_CHECKING:
 
     from lukewarm.predictors.generation import FloatArray, IntArray
 
-_CHUNK_TOKENS = 1024  # a long prompt is read in chunks, so that a cancelled request ends soon
+CHUNK_TOKENS = 1024  # a long prompt is read in chunks, so that a cancelled request ends soon
+_CACHES = ("past_key_values", "cache_params")  # the names that models give their state, in and out
 
 
 class TorchDecoder:
     """One run. Left padding puts every row's last token into the same column; positions count from each row's first."""
 
-    def __init__(self, model: Any, cancel: threading.Event) -> None:
+    def __init__(self, model: Any, cancel: threading.Event, chunk_tokens: int = CHUNK_TOKENS) -> None:
         import torch
 
         self._torch = torch
         self._model = model
         self._cancel = cancel
         accepted = inspect.signature(model.forward).parameters
+        self._chunk_tokens = chunk_tokens
+        self._cache_name = next((name for name in _CACHES if name in accepted), "")
+        if not self._cache_name:
+            raise UnsupportedError(f"{type(model).__name__} keeps no key/value cache; the hf backend needs one")
         self._takes_positions = "position_ids" in accepted
         self._last_only: dict[str, int] = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self._cache: Any = None
@@ -50,10 +55,10 @@ class TorchDecoder:
         tokens = torch.from_numpy(left)
         positions = torch.from_numpy(np.maximum(columns - pads[:, None], 0))
         logits: FloatArray | None = None
-        for start in range(0, longest, _CHUNK_TOKENS):
+        for start in range(0, longest, self._chunk_tokens):
             if self._cancel.is_set():
                 raise CancelledError
-            chunk = slice(start, start + _CHUNK_TOKENS)
+            chunk = slice(start, start + self._chunk_tokens)
             logits = self._forward(tokens[:, chunk], positions[:, chunk])
         assert logits is not None
         return logits
@@ -74,16 +79,18 @@ class TorchDecoder:
         torch = self._torch
         device = self._model.device
         self._width += tokens.shape[1]
-        inputs: dict[str, Any] = dict(self._last_only)
+        inputs: dict[str, Any] = {**self._last_only, self._cache_name: self._cache}
         if self._takes_positions:
             inputs["position_ids"] = positions.to(device)
-        if self._ragged or not self._takes_positions:
+        if self._cache_name != "past_key_values":
+            # a state has taken the padding in already: the mask is of these tokens, and there is none in a step
+            if self._ragged and tokens.shape[1] > 1:
+                inputs["attention_mask"] = self._mask[:, self._width - tokens.shape[1] : self._width]
+        elif self._ragged or not self._takes_positions:
             inputs["attention_mask"] = self._mask[:, : self._width]
         with torch.inference_mode():
-            output = self._model(
-                input_ids=tokens.to(device), past_key_values=self._cache, use_cache=True, return_dict=True, **inputs
-            )
-            self._cache = getattr(output, "past_key_values", None)
+            output = self._model(input_ids=tokens.to(device), use_cache=True, return_dict=True, **inputs)
+            self._cache = getattr(output, self._cache_name, None)
             if self._cache is None:
                 raise UnsupportedError(
                     f"{type(self._model).__name__} keeps no key/value cache; the hf backend needs one"

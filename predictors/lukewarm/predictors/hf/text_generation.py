@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lukewarm.predictors.generation import Decoder, DecoderGenerator
+from lukewarm.predictors.generation import Decoder, DecoderGenerator, Row
 from lukewarm.predictors.hf.loading import load_model, prepare_torch, torch_dtype
 
 if TYPE_CHECKING:
@@ -23,9 +25,16 @@ class HfTextGenerator(DecoderGenerator):
         self._model: Any = load_model("AutoModelForCausalLM", folder, device, dtype=dtype, **dict(self.runtime.options))
 
     def decoder(self, cancel: threading.Event) -> Decoder:
-        from lukewarm.predictors.hf.decoder import TorchDecoder
+        from lukewarm.predictors.hf.decoder import CHUNK_TOKENS, TorchDecoder
 
-        return TorchDecoder(self._model, cancel)
+        # what the conversion found out of this model (convert/hf_trial.py)
+        whole = self.bundle.manifest.options.get("chunks") is False
+        return TorchDecoder(self._model, cancel, sys.maxsize if whole else CHUNK_TOKENS)
+
+    def run(self, rows: Sequence[Row], cancel: threading.Event) -> Iterator[tuple[Row, str]]:
+        if self.bundle.manifest.options.get("batches") is False:
+            return itertools.chain.from_iterable(super(HfTextGenerator, self).run([row], cancel) for row in rows)
+        return super().run(rows, cancel)
 
     def score(self, token_ids: Sequence[int]) -> FloatArray:
         from lukewarm.predictors.hf.decoder import score

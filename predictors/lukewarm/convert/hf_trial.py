@@ -1,0 +1,89 @@
+"""Tries a transformers model in our loop at conversion: some have no cache, or one that batches or chunks upset.
+
+Each way is held against one pass over the whole text without a cache. What a model cannot do goes into the bundle's
+options: `chunks: false` (long prompts in one piece) and `batches: false` (rows one after another).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lukewarm.convert.source import Source
+from lukewarm.predictors.errors import LukewarmError, UnsupportedError
+from lukewarm.predictors.hf.decoder import TorchDecoder, score
+
+_LENGTHS = (5, 9)
+_NEW = 3
+# of the logits' spread; what goes wrong here goes wrong by all of it
+_TOLERANCE = 0.05
+_TOLERANCE_QUANTIZED = 0.6  # 8-bit products look at the whole batch
+
+
+def run(model: Any, source: Source, *, quantized: bool = False) -> dict[str, bool]:
+    """Options for the bundle, empty for a model that can all. Raises UnsupportedError if it cannot run at all."""
+    rows = _rows(source)
+    tolerance = _TOLERANCE_QUANTIZED if quantized else _TOLERANCE
+    try:
+        wanted = [score(model, row)[-_NEW - 1 :] for row in rows]
+        alone = [_decoded(model, [row], 1 << 20) for row in rows]
+    except LukewarmError:
+        raise
+    except Exception as error:  # the model's own code, on inputs that transformers gives it too
+        raise _refused(
+            source, f"it does not run: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        ) from error
+    if not all(_near(found[0], row, tolerance) for found, row in zip(alone, wanted, strict=True)):
+        raise _refused(source, "with its cache it gives other outputs than without")
+    return {
+        name: False
+        for name, works in (
+            ("chunks", lambda: _near(_decoded(model, rows[1:], 4)[0], wanted[1], tolerance)),
+            ("batches", lambda: all(map(_near, _decoded(model, rows, 1 << 20), wanted, [tolerance] * len(rows)))),
+        )
+        if not _holds(works)
+    }
+
+
+def _rows(source: Source) -> list[list[int]]:
+    """Two texts of different lengths, from the middle of the vocabulary: special tokens stand at its ends."""
+    size = source.vocab_size or 100
+    draw = np.random.default_rng(0).integers(size // 4, max(size // 4 + 1, size - size // 4), sum(_LENGTHS) + 2 * _NEW)
+    cut = _LENGTHS[0] + _NEW
+    return [draw[:cut].tolist(), draw[cut:].tolist()]
+
+
+def _decoded(model: Any, rows: Sequence[Sequence[int]], chunk_tokens: int) -> list[Any]:
+    """Logits [_NEW + 1, vocab] of each row: behind its prompt and behind each further token."""
+    decoder = TorchDecoder(model, threading.Event(), chunk_tokens)
+    prompts = [list(row[:-_NEW]) for row in rows]
+    lengths = np.array([len(prompt) for prompt in prompts], np.int64)
+    ids = np.array([prompt + [0] * (int(lengths.max()) - len(prompt)) for prompt in prompts], np.int64)
+    steps = [decoder.prefill(ids, lengths, int(lengths.max()) + _NEW).copy()]
+    for place in range(_NEW):
+        steps.append(decoder.step(np.array([row[len(row) - _NEW + place] for row in rows], np.int64)).copy())
+    if len(rows) > 1:  # finished rows are dropped from a batch
+        decoder.keep(np.array([len(rows) - 1], np.int64))
+    return [np.stack([step[row] for step in steps]) for row in range(len(rows))]
+
+
+def _near(found: Any, wanted: Any, tolerance: float) -> bool:
+    return bool(np.abs(found - wanted).max() <= tolerance * max(float(wanted.std()), 1e-6))
+
+
+def _holds(works: Any) -> bool:
+    try:
+        return bool(works())
+    except Exception:  # noqa: BLE001 - the model's own code again: what raises does not work
+        return False
+
+
+def _refused(source: Source, reason: str) -> UnsupportedError:
+    from lukewarm.convert.architectures import others
+
+    return UnsupportedError(
+        f"transformers runs {source.architecture} not as a text generator: {reason}{others(source, 'hf')}"
+    )
