@@ -13,6 +13,7 @@ from lukewarm.adapters.render import plain_data
 from lukewarm.adapters.wire import AsgiWire, Wire
 from lukewarm.predictors.bundle import MANIFEST, Bundle
 from lukewarm.predictors.errors import SpecError, unknown
+from lukewarm.predictors.foreign import IMPORTED, INCLUDED
 from lukewarm.predictors.spec import Accuracy, ModelSpec
 
 SPEC_FILE = "lukewarm.json"
@@ -39,8 +40,8 @@ class PlanOptions:
     include: Mapping[str, Copy] = field(default_factory=dict)  # the user's own files, by path in the artifact
     root: str = "."  # where Engine.open finds bundle and spec, relative to the entry file
     sources: str = "."  # the folder that holds the package `lukewarm`, relative to the entry file
-    in_place: bool = False  # write the entry files only: bundle and sources are where `root` and `sources` say
     sections: Mapping[str, Any] = field(default_factory=dict)  # of the spec, where no lukewarm.json lies at `root`
+    in_place: bool = False  # write the entry files only: bundle and sources are where `root` and `sources` say
 
 
 DEFAULTS = PlanOptions()
@@ -186,10 +187,10 @@ class Adapter(abc.ABC):
             for file in bundle.manifest.files
         }  # fmt: skip
         copies[f"{at}{BUNDLE_DIR}/{MANIFEST}"] = Copy(source=bundle.root / MANIFEST, bytes=0)
-        self._check_names(options.include, {*own, *shared, *copies})
+        include = self._placed(spec, options.include, {*own, *shared, *copies})
         # beside the package `lukewarm`, so that the user's modules can be imported
         beside = f"{self.sources_dir}/" if self.sources_dir else ""
-        included = {f"{beside}{path}": copy for path, copy in options.include.items()}
+        included = {f"{beside}{path}": copy for path, copy in include.items()}
         return ArtifactPlan(
             target=self.name,
             entry=self.entry,
@@ -202,19 +203,15 @@ class Adapter(abc.ABC):
             sources_dir=self.sources_dir,
         )
 
-    def _check_names(self, include: Mapping[str, Copy], taken: set[str]) -> None:
+    def _placed(self, spec: ModelSpec, include: Mapping[str, Copy], taken: set[str]) -> dict[str, Copy]:
+        """The user's files by path; those of an imported project that bear names of ours go into a folder."""
         folders = {BUNDLE_DIR, "lukewarm", "artifact.json", self.data_dir, self.sources_dir}
         clash = sorted(path for path in include if path in taken or path.split("/")[0] in folders)
-        if clash:
+        if clash and spec.predictor != IMPORTED:
             raise SpecError(f"these names are used by the {self.name} artifact itself: {', '.join(clash)}", "include")
+        return {f"{INCLUDED}/{path}" if path in clash else path: copy for path, copy in include.items()}
 
 
-def runtime_spec(spec: ModelSpec) -> bytes:
-    """The spec as JSON without what only the developer's machine needs: nothing of its paths reaches an image."""
-    import msgspec
-
-    kept = msgspec.structs.replace(
-        spec, source=None, accuracy=Accuracy(), include=[], targets={}, env={}, image_budget_mb=None
 def opened(template: str, options: PlanOptions) -> tuple[str, dict[str, Any]]:
     """An entry's template, and the value of its ROOT_; in place the call also brings the spec's sections, as SPEC_."""
     values: dict[str, Any] = {"ROOT": options.root}
@@ -224,6 +221,12 @@ def opened(template: str, options: PlanOptions) -> tuple[str, dict[str, Any]]:
     return re.sub(r"(?m)^( *)(.*)Engine\.open\((.*) / ROOT_\)$", call, template), {**values, "SPEC": options.sections}
 
 
+def runtime_spec(spec: ModelSpec) -> bytes:
+    """The spec as JSON without what only the developer's machine needs: nothing of its paths reaches an image."""
+    import msgspec
+
+    kept = msgspec.structs.replace(
+        spec, source=None, accuracy=Accuracy(), include=[], targets={}, env={}, image_budget_mb=None
     )
     try:
         return msgspec.json.format(msgspec.json.encode(kept), indent=1) + b"\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lukewarm.adapters.imports.render import predictor_of_handler, predictor_of_potassium
-from lukewarm.adapters.imports.source import Notes, dotted, module_name, parse_python, python_files, requirement_lines
+from lukewarm.adapters.imports.source import Notes, dotted, parse_python, python_files, relative, requirement_lines
 from lukewarm.predictors.errors import SourceError
 
 Read = tuple[dict[str, Any], str]
@@ -37,7 +37,14 @@ def read_runpod(root: Path, notes: Notes) -> Read:
         requirements = [item for item in requirements if not re.match(r"runpod\b", item)]
         notes.lose(path, line, "runpod SDK", "only start() is used; the SDK stays out of the image")
     _dockerfile(root, notes)
-    return {"requirements": requirements}, predictor_of_handler(module_name(root, path), handler, keep_sdk=keep_sdk)
+    return {"requirements": requirements}, predictor_of_handler(
+        relative(root, path), handler, keep_sdk=keep_sdk, run=_is_script(tree)
+    )
+
+
+def _is_script(tree: ast.Module) -> bool:
+    """Whether start() may wait behind `if __name__ == "__main__"`."""
+    return any(isinstance(node, ast.If) and "__name__" in ast.unparse(node.test) for node in tree.body)
 
 
 def is_potassium(root: Path) -> bool:
@@ -59,7 +66,7 @@ def read_potassium(root: Path, notes: Notes) -> Read:
             notes.lose(path, line, f"{kind} {other}", f"one route is carried over: {route}")
     requirements = [item for item in _requirements(root, notes) if not re.match(r"potassium\b", item)]
     _dockerfile(root, notes)
-    return {"requirements": requirements}, predictor_of_potassium(module_name(root, path), app, route)
+    return {"requirements": requirements}, predictor_of_potassium(relative(root, path), app, route)
 
 
 def _find_start(root: Path) -> tuple[Path, ast.Module, ast.Call] | None:

@@ -10,17 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lukewarm.adapters.imports import classes, handlers
+from lukewarm.adapters.imports import bento, classes, handlers
 from lukewarm.adapters.imports.source import SKIPPED, Loss, Notes
 from lukewarm.predictors import specfile
 from lukewarm.predictors.errors import SourceError, SpecError
+from lukewarm.predictors.foreign import IMPORTED
 
-MODULE = "lukewarm_predictor"
+MODULE = IMPORTED.partition(":")[0]
 # kind -> (does this folder hold one, read it); the first that fits is taken
 IMPORTERS: dict[str, tuple[Callable[[Path], bool], Callable[[Path, Notes], tuple[dict[str, Any], str]]]] = {
     "cog": (classes.is_cog, classes.read_cog),
     "truss": (classes.is_truss, classes.read_truss),
-    "bentoml": (classes.is_bentoml, classes.read_bentoml),
+    "bentoml": (bento.is_bentoml, bento.read_bentoml),
     "huggingface": (classes.is_huggingface, classes.read_huggingface),
     "runpod": (handlers.is_runpod, handlers.read_runpod),
     "potassium": (handlers.is_potassium, handlers.read_potassium),
@@ -55,7 +56,7 @@ def import_project(root: Path, kind: str | None = None) -> Imported:
         "task": "custom",
         "backend": "custom",
         "precision": "none",
-        "predictor": f"{MODULE}:Imported",
+        "predictor": IMPORTED,
         "include": _files(root),
         **{key: value for key, value in spec.items() if value not in (None, [], {})},
     }

@@ -4,252 +4,129 @@ from __future__ import annotations
 
 import ast
 
-from lukewarm.adapters.imports.source import Parameter
+from lukewarm.adapters.imports.inputs import Input
 
 HEAD = '''"""Runs the project's own code unchanged behind the lukewarm contract. By `lukewarm import`; yours to edit."""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Dict, List, Literal, Optional, Union
+from typing import Annotated, Any, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
+from lukewarm.predictors import foreign
 
-def plain(value: Any) -> Any:
-    """The user's result as JSON data; files become their bytes (base64 in JSON)."""
-    if inspect.iscoroutine(value):
-        return plain(asyncio.run(value))
-    if isinstance(value, Path):
-        return value.read_bytes()
-    if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+ROOT = Path(__file__).parent
 
-
-def on_disk(data: bytes | None) -> Path | None:
-    """A file for code that wants a path; it goes with the container."""
-    if data is None:
-        return None
-    with tempfile.NamedTemporaryFile(delete=False, prefix="lukewarm-") as stream:
-        stream.write(data)
-    return Path(stream.name)
 
 '''
 
-_CLASS = """
-class Imported:
+_CLASS = """class Imported:
     def setup(self) -> None:
-        from {module} import {name}
-
-        self.user = {name}()
+        self.user = foreign.load(ROOT, {file!r}).{name}()
         if hasattr(self.user, "setup"):
-            self.user.setup()
+            foreign.whole(self.user.setup())
+        self.arguments = foreign.Arguments(self.user.{method})
 
     def predict(self{signature}) -> Any:
         {body}
 """
 
-_TRUSS = '''
-class Imported:
+_FUNCTION = """class Imported:
     def setup(self) -> None:
-        from {module} import {name}
+        self.user = foreign.load(ROOT, {file!r})
+        self.arguments = foreign.Arguments(self.user.{method})
 
-        folder = Path(__file__).parent
-        wanted = {{"config": {{}}, "data_dir": folder / "data", "secrets": Secrets(), "environment": None}}
-        parameters = inspect.signature({name}.__init__).parameters.values()
-        if not any(item.kind is item.VAR_KEYWORD for item in parameters):
-            wanted = {{item.name: wanted[item.name] for item in parameters if item.name in wanted}}
-        self.user = {name}(**wanted)
-        if hasattr(self.user, "load"):
-            plain(self.user.load())
+    def predict(self{signature}) -> Any:
+        {body}
+"""
+
+_TRUSS = """class Imported:
+    def setup(self) -> None:
+        self.user = foreign.truss_model(foreign.load(ROOT, {file!r}, {packages!r}).{name}, ROOT)
 
     def predict(self, *, inputs: Any) -> Any:
         value = inputs
         for stage in {stages!r}:
-            value = getattr(self.user, stage)(value)
-            if inspect.iscoroutine(value):
-                value = asyncio.run(value)
-        return plain(list(value) if inspect.isgenerator(value) else value)
-
-
-class Secrets(dict):
-    """Truss hands secrets over as a mapping; here they are environment variables."""
-
-    def __missing__(self, name: str) -> str:
-        import os
-
-        return os.environ[name]
-'''
-
-HUGGINGFACE = (
-    HEAD
-    + """
-class Imported:
-    def setup(self) -> None:
-        from handler import EndpointHandler
-
-        self.user = EndpointHandler(str(Path(__file__).parent))
-
-    def predict(self, *, inputs: Any, parameters: Optional[Dict[str, Any]] = None) -> Any:
-        data = {"inputs": inputs} if parameters is None else {"inputs": inputs, "parameters": parameters}
-        return plain(self.user(data))
+            value = foreign.awaited(getattr(self.user, stage)(value))
+        return foreign.whole(value)
 """
-)
 
-_HANDLER = """
-{stub}
-
-class Imported:
+_HUGGINGFACE = """class Imported:
     def setup(self) -> None:
-        captured: Dict[str, Any] = {{}}
-        install(captured)
-        import {module}  # its serverless.start(...) only hands the handler over
+        self.user = foreign.load(ROOT, "handler.py").EndpointHandler(str(ROOT))
 
-        self.handler = captured["handler"] if "handler" in captured else {module}.{function}
+    def predict(self, *, {signature}) -> Any:
+        given = {{{given}}}
+        return foreign.whole(self.user({{name: value for name, value in given.items() if value is not UNSET}}))
+"""
 
-    def predict(self, *, input: Dict[str, Any]) -> Any:
-        value = self.handler({{"id": "local", "input": input}})
-        if inspect.isasyncgen(value):
-            value = asyncio.run(collect(value))
-        value = plain(list(value) if inspect.isgenerator(value) else value)
+_RUNPOD = """class Imported:
+    def setup(self) -> None:
+        captured: dict[str, Any] = {{}}
+        foreign.{install}(captured)
+        module = foreign.load(ROOT, {file!r}{script})  # its serverless.start(...) only hands the handler over
+        self.handler = captured["handler"] if "handler" in captured else module.{function}
+
+    def predict(self, *, input: dict[str, Any]) -> Any:
+        value = foreign.whole(self.handler({{"id": "local", "input": input}}))
         if isinstance(value, dict) and value.get("error"):
             raise ValueError(str(value["error"]))
         return value
-
-
-async def collect(items: Any) -> List[Any]:
-    return [item async for item in items]
 """
 
-RUNPOD_STUB = '''
-def install(captured: Dict[str, Any]) -> None:
-    """This project uses runpod for nothing but start(): the SDK (over 200 MB with what it pulls in) can stay out."""
-    import sys
-    import types
-
-    runpod, serverless = types.ModuleType("runpod"), types.ModuleType("runpod.serverless")
-    serverless.start = captured.update
-    runpod.serverless = serverless
-    sys.modules.update({"runpod": runpod, "runpod.serverless": serverless})
-'''
-
-RUNPOD_SDK = '''
-def install(captured: Dict[str, Any]) -> None:
-    """The real SDK, whose start() would connect to Runpod."""
-    import runpod.serverless
-
-    runpod.serverless.start = captured.update
-'''
-
-POTASSIUM = (
-    HEAD
-    + '''
-class Request:
-    def __init__(self, json: Any) -> None:
-        self.json, self.ws, self.id = json, None, "local"
-
-
-class Response:
-    def __init__(self, json: Any = None, headers: Any = None, status: int = 200, body: Any = None) -> None:
-        self.json, self.headers, self.status, self.body = json, headers, status, body
-
-
-class Potassium:
-    """Keeps the functions that the project registers, and serves nothing."""
-
-    def __init__(self, name: str, *_args: Any, **_kwargs: Any) -> None:
-        self.handlers: Dict[str, Any] = {}
-        self.make_context: Any = dict
-
-    def init(self, function: Any) -> Any:
-        self.make_context = function
-        return function
-
-    def handler(self, route: str = "/", *_args: Any, **_kwargs: Any) -> Any:
-        return lambda function: self.handlers.setdefault("/" + route.strip("/"), function)
-
-    background = async_handler = handler
-
-    def serve(self, *_args: Any, **_kwargs: Any) -> None:
-        pass
-
-    def set_cache(self, *_args: Any, **_kwargs: Any) -> None:
-        pass
-
-
-class Imported:
+_POTASSIUM = """class Imported:
     def setup(self) -> None:
-        import importlib
-        import sys
-        import types
-
-        stub = types.ModuleType("potassium")
-        stub.Potassium, stub.Request, stub.Response = Potassium, Request, Response
-        sys.modules["potassium"] = stub
-        self.app = getattr(importlib.import_module(MODULE), APP)
+        foreign.potassium_stub()
+        self.app = foreign.load(ROOT, {file!r}).{app}
         self.context = self.app.make_context()
 
-    def predict(self, *, inputs: Dict[str, Any]) -> Any:
-        response = self.app.handlers[ROUTE](self.context, Request(inputs))
-        if not isinstance(response, Response):
-            return plain(response)
-        if response.status >= 400:
-            raise ValueError(f"status {response.status}: {response.json}")
-        body = response.body
-        if body is not None and not isinstance(body, (bytes, str)):
-            body = b"".join(body)
-        return plain(response.json if response.json is not None else body)
-
-
-'''
-)
+    def predict(self, *, inputs: dict[str, Any]) -> Any:
+        return self.app.answer({route!r}, self.context, inputs)
+"""
 
 
 def predictor_of_class(
-    module: str, name: str, method: ast.FunctionDef | ast.AsyncFunctionDef, inputs: list[Parameter]
+    file: str, name: str | None, method: ast.FunctionDef | ast.AsyncFunctionDef, inputs: list[Input]
 ) -> str:
-    """A Predictor around a class with setup() and one typed method."""
-    signature = "".join(f", {_declared(item)}" for item in inputs)
-    given = ", ".join(
-        f"{item.name}=on_disk({item.name})" if item.is_path else f"{item.name}={item.name}" for item in inputs
-    )
-    call = f"self.user.{method.name}({given})"
-    if isinstance(method, ast.AsyncFunctionDef) and _yields(method):
-        body = f"return asyncio.run(collect({call}))"
-    elif _yields(method):
-        body = f"for item in {call}:\n            yield plain(item)"
+    """A Predictor around a class with setup() and one typed method, or around a function (`name` None)."""
+    given = ", ".join(f"{item.name}={item.name}" for item in inputs)
+    call = f"self.user.{method.name}(**self.arguments({given}))"
+    if _yields(method) and not isinstance(method, ast.AsyncFunctionDef):
+        body = f"for item in {call}:\n            yield foreign.plain(item)"
     else:
-        body = f"return plain({call})"
-    text = HEAD + _CLASS.format(module=module, name=name, signature=f", *{signature}" if inputs else "", body=body)
-    if "collect(" in text:
-        text += "\n\nasync def collect(items: Any) -> List[Any]:\n    return [plain(item) async for item in items]\n"
-    return text
+        body = f"return foreign.whole({call})"
+    signature = ", *, " + ", ".join(map(_declared, inputs)) if inputs else ""
+    template = _FUNCTION if name is None else _CLASS
+    return HEAD + template.format(file=file, name=name, method=method.name, signature=signature, body=body)
 
 
-def predictor_of_truss(folder: str, module: str, name: str, stages: list[str]) -> str:
+def predictor_of_truss(file: str, name: str, stages: list[str], packages: str) -> str:
     """A Predictor around a Truss model: one JSON value in, one out."""
-    return HEAD + _TRUSS.format(module=f"{folder}.{module}", name=name, stages=stages)
+    return HEAD + _TRUSS.format(file=file, name=name, stages=stages, packages=packages)
 
 
-def predictor_of_handler(module: str, function: str, *, keep_sdk: bool) -> str:
+def predictor_of_huggingface(keys: list[str]) -> str:
+    """A Predictor around an EndpointHandler; `keys` are those of the request that its code reads."""
+    names = list(dict.fromkeys(["inputs", *keys, "parameters"]))
+    required = ", ".join(f"{name}: Any" + ("" if name == "inputs" else " = UNSET") for name in names)
+    given = ", ".join(f"{name!r}: {name}" for name in names)
+    return HEAD + _HUGGINGFACE.format(signature=required, given=given)
+
+
+def predictor_of_handler(file: str, function: str, *, keep_sdk: bool, run: bool) -> str:
     """A Predictor around a Runpod handler function."""
-    return HEAD + _HANDLER.format(stub=RUNPOD_SDK if keep_sdk else RUNPOD_STUB, module=module, function=function)
+    install = "runpod_start" if keep_sdk else "runpod_stub"
+    return HEAD + _RUNPOD.format(install=install, file=file, function=function, script=", run=True" if run else "")
 
 
-def predictor_of_potassium(module: str, app: str, route: str) -> str:
+def predictor_of_potassium(file: str, app: str, route: str) -> str:
     """A Predictor around one route of a Potassium app."""
-    return POTASSIUM + f"MODULE, APP, ROUTE = {module!r}, {app!r}, {route!r}\n"
+    return HEAD + _POTASSIUM.format(file=file, app=app, route=route)
 
 
-def _declared(item: Parameter) -> str:
+def _declared(item: Input) -> str:
     return f"{item.name}: {item.annotation}" + ("" if item.default is None else f" = {item.default}")
 
 

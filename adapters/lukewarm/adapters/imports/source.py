@@ -15,8 +15,9 @@ from lukewarm.predictors.errors import SourceError, SpecError
 from lukewarm.predictors.spec import Requirement
 
 SKIPPED = {".git", ".venv", "venv", "node_modules", "__pycache__", ".cog", ".lukewarm", ".pytest_cache", ".mypy_cache"}
-_PLAIN = {"str", "int", "float", "bool", "dict", "list", "Any", "None", "bytes"}
-_TYPING = {"Optional", "List", "Dict", "Union", "Literal"}
+
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,6 @@ class Loss:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.what}: {self.why}"
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One input of the user's function, as source text that stands by itself."""
-
-    name: str
-    annotation: str
-    default: str | None  # None: required
-    is_path: bool = False  # the user's code wants a file on disk
 
 
 @dataclass
@@ -89,7 +80,12 @@ def find_class(tree: ast.Module, name: str) -> ast.ClassDef | None:
     return next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
 
 
-def find_method(node: ast.ClassDef, *names: str) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+def find_function(tree: ast.Module, name: str) -> Function | None:
+    functions = [item for item in tree.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return next((item for item in functions if item.name == name), None)
+
+
+def find_method(node: ast.ClassDef, *names: str) -> Function | None:
     functions = [item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
     return next((item for name in names for item in functions if item.name == name), None)
 
@@ -103,107 +99,37 @@ def dotted(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
 
 
-def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef, file: Path, notes: Notes) -> list[Parameter]:
-    """The inputs of a user's method (without self), with Cog's `Input(...)` understood."""
-    arguments = function.args
-    if arguments.vararg or arguments.kwarg:
-        notes.lose(file, function.lineno, "*args / **kwargs", "only named inputs are carried over")
-    positional = [*arguments.posonlyargs, *arguments.args]
-    defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
-    pairs = list(zip(positional, [*defaults, *arguments.defaults], strict=True))
-    pairs += list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
-    return [_parameter(argument, default, file, notes) for argument, default in pairs if argument.arg != "self"]
-
-
-def _parameter(argument: ast.arg, default: ast.expr | None, file: Path, notes: Notes) -> Parameter:
-    annotation = ast.unparse(argument.annotation) if argument.annotation else "Any"
-    is_path = annotation.rsplit(".", 1)[-1] in {"Path", "File"}
-    if is_path:
-        annotation = "bytes"  # base64 in JSON; written to a file for the user's code
-    elif not _stands_alone(argument.annotation):
-        notes.lose(file, argument.lineno, f"type {annotation} of input {argument.arg!r}", "taken as any JSON value")
-        annotation = "Any"
-    if isinstance(default, ast.Call) and dotted(default).rsplit(".", 1)[-1] in {"Input", "Field"}:
-        return _input_parameter(argument, annotation, default, is_path, file, notes)
-    text = None if default is None else _literal(default, argument, file, notes)
-    return Parameter(argument.arg, _optional(annotation, text), text, is_path)
-
-
-def _input_parameter(
-    argument: ast.arg, annotation: str, call: ast.Call, is_path: bool, file: Path, notes: Notes
-) -> Parameter:
-    given = {keyword.arg: keyword.value for keyword in call.keywords if keyword.arg}
-    default = given.get("default", call.args[0] if call.args else None)
-    if isinstance(default, ast.Constant) and default.value is Ellipsis:
-        default = None
-    text = None if default is None else _literal(default, argument, file, notes)
-    limits = {
-        "ge": "ge",
-        "le": "le",
-        "min_length": "min_length",
-        "max_length": "max_length",
-        "regex": "pattern",
-        "pattern": "pattern",
-    }
-    meta = {limits[key]: _constant(value) for key, value in given.items() if key in limits}
-    meta = {key: value for key, value in meta.items() if value is not None}
-    choices = _constant(given["choices"]) if "choices" in given else None
-    if isinstance(choices, list | tuple) and choices and all(isinstance(item, str | int) for item in choices):
-        annotation = f"Literal[{', '.join(repr(item) for item in choices)}]"
-    elif "choices" in given:
-        notes.lose(
-            file,
-            argument.lineno,
-            f"choices of input {argument.arg!r}",
-            "not a list of constants; any value is accepted",
-        )
-    elif meta:
-        annotation = f"Annotated[{annotation}, Meta({', '.join(f'{key}={value!r}' for key, value in meta.items())})]"
-    return Parameter(argument.arg, _optional(annotation, text), text, is_path)
-
-
-def _optional(annotation: str, default: str | None) -> str:
-    return (
-        f"{annotation} | None" if default == "None" and "None" not in annotation and annotation != "Any" else annotation
-    )
-
-
-def _stands_alone(node: ast.expr | None) -> bool:
-    """True if the annotation means the same without the user's imports."""
-    if node is None:
-        return True
-    names = {item.id for item in ast.walk(node) if isinstance(item, ast.Name)}
-    attributes = {item.attr for item in ast.walk(node) if isinstance(item, ast.Attribute)}
-    return names - {"typing", "t"} <= _PLAIN | _TYPING and attributes <= _TYPING | {"Any"}
-
-
-def _literal(node: ast.expr, argument: ast.arg, file: Path, notes: Notes) -> str | None:
-    """The default as source text; a default that must be computed makes the input required."""
-    try:
-        return repr(ast.literal_eval(node))
-    except ValueError:
-        notes.lose(
-            file,
-            node.lineno,
-            f"default {ast.unparse(node)} of input {argument.arg!r}",
-            "computed; the input is required",
-        )
-        return None
-
-
-def _constant(node: ast.expr) -> Any:
+def constant(node: ast.expr) -> Any:
+    """The value of a literal; None if it must be computed."""
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return None
 
 
-def module_name(root: Path, path: Path) -> str:
-    """The dotted name under which a file of the project is imported. Raises SourceError."""
-    parts = path.resolve().relative_to(root.resolve()).with_suffix("").parts
-    if not all(part.isidentifier() for part in parts):
-        raise SourceError(f"{path}: its name is no Python module name; rename it")
-    return ".".join(parts)
+def inside(root: Path, name: str, file: Path) -> Path:
+    """A file of the project by the name that `file` gives it. Raises SourceError."""
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise SourceError(f"{file}: {name} lies outside the project")
+    if not path.is_file():
+        raise SourceError(f"{file}: {name} does not exist")
+    return path
+
+
+def relative(root: Path, path: Path) -> str:
+    """A file's path in the project, for the generated Predictor."""
+    return path.resolve().relative_to(root.resolve()).as_posix()
+
+
+def requirements_of(root: Path, name: Any, file: Path, line: int, notes: Notes) -> list[str]:
+    """Requirements of the pip file that a project's configuration names; a missing one is a loss."""
+    if not isinstance(name, str):
+        return []
+    if not (root / name).is_file() and (root / name).resolve().is_relative_to(root.resolve()):
+        notes.lose(file, line, name, "does not exist; name the packages under requirements")
+        return []
+    return requirement_lines(inside(root, name, file), notes)
 
 
 def requirement_lines(path: Path, notes: Notes) -> list[str]:
