@@ -34,7 +34,7 @@ def row(
         not_measured=missing or {},
         start_memory_bytes=memory_mb * 10**6,
         installed=Installed(bytes=memory_mb * 10**6, packages={}),
-        used=Installed(bytes=memory_mb * 10**6 // 2, packages={}),
+        image=Installed(bytes=memory_mb * 10**6 // 2, packages={}),
     )
 
 
@@ -74,8 +74,8 @@ def find(rows: list[Record], name: str) -> bars.Line:
         ("memory at the first token, 8-bit ct2", "ct2 int8", 5.0, "bar"),
         ("predictor over", "ort fp32", 2.0, "bar"),
         ("fork", "ort fp32, 1 thread", 0.07, "bar"),
-        ("installed, all that pip installs, ct2", "ct2", 5.0, "open"),
-        ("installed, packages really imported, ct2", "ct2", 10.0, "bar"),
+        ("installed, as pip installs the extra, ct2", "ct2", 5.0, "open"),
+        ("installed, in an image of ours, ct2", "ct2", 10.0, "bar"),
     ],
 )
 def test_each_bar_takes_its_own_rows(rows: list[Record], name: str, label: str, value: float, verdict: str) -> None:

@@ -20,6 +20,7 @@ NEVER_IMPORTED = {
 }
 # tasks that CTranslate2 does with numpy beside it: seeded sampling, pooling, sound
 NEEDS_NUMPY: dict[str, tuple[Task, ...]] = {"ct2": ("text-generation", "embeddings", "speech-to-text")}
+TEMPLATES = ("jinja2",)  # for chat templates, which one task has
 # what these need is decided by the index that they come from: a CPU build here, CUDA libraries there
 OPEN = ("torch", "bitsandbytes")
 
@@ -39,6 +40,8 @@ def closed_list(requirements: tuple[str, ...], backend: str, task: Task, python:
     done: set[tuple[str, str]] = set()
     try:
         waiting = [Requirement(line) for line in (*requirements, *more)]
+        if task != "text-generation":  # an SDK that needs them still gets them
+            waiting = [one for one in waiting if canonical(one.name) not in TEMPLATES]
         while waiting:
             requirement = waiting.pop()
             name = canonical(requirement.name)

@@ -34,7 +34,7 @@ class Packages:
 
 
 def install(packages: Packages, into: Path) -> Path:
-    """Install into `into/site` and return that. Uses uv if it is on PATH, else pip.
+    """Install into `into/site` and return that. Uses uv if it is on PATH or beside this Python, else pip.
 
     Raises SourceError with the installer's own last lines, StorageError when the disk is full.
     """
@@ -81,7 +81,7 @@ def _installer(packages: Packages) -> list[str]:
     if packages.platform.os != "linux" or architecture is None:
         raise UnsupportedError(f"no packages for {packages.platform}; these can be built: linux/amd64, linux/arm64")
     native = _is_native(packages)
-    if uv := shutil.which("uv"):
+    if uv := shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent)):
         foreign = ["--python-platform", f"{architecture}-manylinux_2_28", "--only-binary", ":all:"]
         return [
             uv, "pip", "install", "--quiet", "--no-config", "--python-version", packages.python,

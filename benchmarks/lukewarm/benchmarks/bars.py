@@ -274,14 +274,15 @@ def _bleu(row: Record) -> str:
 
 
 def _installed(rows: Rows, model: str) -> list[Line]:
-    """pip's whole closure, and the packages that the process imported: what an image without the rest holds."""
+    """What an image of ours holds, and beside it what pip installs: the bar is the image's."""
     base = rows.base(model)
     lines = []
-    for backend in ("ct2", "ort"):
-        row = next((r for r in rows.part(model) if r.case.backend == backend and r.installed), None)
-        for name in ("installed", "used"):
-            title = "all that pip installs" if name == "installed" else "packages really imported"
-            line = Line(figure=f"installed, {title}, {backend}", model="any", row="", unit="×", bar=7, aim=13)
+    for backend, task in (("ct2", model), ("ct2", TRANSLATION), ("ort", model)):
+        row = next((r for r in rows.part(task) if r.case.backend == backend and r.installed), None)
+        kind = f"translation on {backend}" if task == TRANSLATION else backend
+        for name in ("image", "installed"):
+            title = "in an image of ours" if name == "image" else "as pip installs the extra"
+            line = Line(figure=f"installed, {title}, {kind}", model="any", row="", unit="×", bar=7, aim=13)
             mine = getattr(row, name, None)
             if base is None or base.installed is None or mine is None:
                 lines.append(msgspec.structs.replace(line, note="not measured"))

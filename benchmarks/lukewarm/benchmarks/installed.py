@@ -1,18 +1,24 @@
-"""How much disk a run time needs: the bytes of every package in the dependency closure, from the installed files."""
+"""How much disk a run time needs: its packages as they lie here, and as an image gets them, really installed."""
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
+import platform
 import re
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
 
 from lukewarm.benchmarks.record import Installed
+from lukewarm.images.dependencies import Packages, install
+from lukewarm.images.oci import Platform
 from lukewarm.predictors.errors import MissingExtra
 
+REST = "bytecode, scripts"  # files that no package lists
 LEFT_OUT = frozenset({"pip", "setuptools", "wheel"})
 
 
@@ -26,6 +32,23 @@ def measure(requirements: Iterable[str]) -> Installed:
     for name, distribution in sorted(closure(requirements).items()):
         sizes[name] = _bytes(distribution, seen)
     return Installed(bytes=sum(sizes.values()), packages=sizes)
+
+
+@functools.cache
+def afresh(requirements: tuple[str, ...], *, closed: bool) -> Installed:
+    """Bytes of these and all they need, or of these alone and slimmed if `closed`: installed as an image gets them.
+
+    Into a folder of their own, by what builds our images, bytecode included. Raises SourceError without an index.
+    """
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    machine = Platform("linux", "arm64" if platform.machine() in ("aarch64", "arm64") else "amd64")
+    with tempfile.TemporaryDirectory(prefix="lukewarm-installed-") as folder:
+        site = install(Packages(requirements, python, machine, closed), Path(folder))
+        seen: set[Path] = set()
+        found = importlib.metadata.distributions(path=[str(site)])
+        sizes = {canonical(distribution.name): _bytes(distribution, seen) for distribution in found}
+        total = sum(path.stat().st_size for path in site.rglob("*") if path.is_file() and not path.is_symlink())
+    return Installed(bytes=total, packages={**dict(sorted(sizes.items())), REST: total - sum(sizes.values())})
 
 
 def closure(requirements: Iterable[str]) -> dict[str, importlib.metadata.Distribution]:

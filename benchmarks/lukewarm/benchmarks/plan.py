@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
+from lukewarm.adapters.closure import closed_list
+from lukewarm.adapters.requirements import runtime_requirements
 from lukewarm.benchmarks import prompts
 from lukewarm.benchmarks.contenders import pipeline
 from lukewarm.benchmarks.record import Case, Settings
@@ -108,12 +111,18 @@ def bundle_job(bundle: Bundle, case: Case, settings: Settings) -> Job:
     extra = BACKENDS.row(case.backend).extra
     tokenizer = bundle.path("tokenizer.json") if bundle.has("tokenizer.json") else None
     accuracy = bundle.manifest.accuracy
+    task = bundle.manifest.task
+    packages = runtime_requirements(case.backend, None, asgi=True, task=task) if extra else ()
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    image = closed_list(packages, case.backend, task, python) if extra else None
     return Job(
         case=case,
         contender="lukewarm.benchmarks.contenders.bundle",
         path=bundle.root,
         inputs=prompts.inputs(case.task, settings.prompt_tokens, tokenizer),
         requirements=(f"lukewarm[{extra}]" if extra else "lukewarm",),
+        packages=packages if image else (),  # else their index decides what pip brings
+        image=image or (),
         bundle_digest=bundle.digest,
         bundle_bytes=bundle.total_bytes,
         accuracy=accuracy,

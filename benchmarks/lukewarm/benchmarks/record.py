@@ -128,6 +128,7 @@ class Record(_Part, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     start_memory_bytes: int | None = None  # the same, up to the first prediction
     bundle_bytes: int | None = None
     installed: Installed | None = None  # what pip installs for this run time
+    image: Installed | None = None  # what an image of ours holds of it
     used: Installed | None = None  # the part of it whose modules the process imported
     accuracy: dict[str, float] = {}
     accuracy_from: str = ""  # conversion | bench

@@ -162,12 +162,14 @@ def cards(rows: Sequence[Record]) -> list[Card]:
             factor = ratio(below.latency.samples, found.latency.samples)
             text = f"faster when warm, batch {batch} ({row.case.label}, within +1 %)"
             made.append(Card(words.times(factor.value), text))
-    small = [row for row in rows if row.installed and row.phases and row is not base]
+    small = [
+        (size.bytes, row) for row in rows if row is not base and row.phases and (size := row.image or row.installed)
+    ]
     if small and base.installed:
-        row = min(small, key=lambda r: r.installed.bytes if r.installed else 0)
-        assert row.installed
-        text = f"less to install ({row.case.backend}: {words.megabytes(row.installed.bytes)} MB)"
-        made.append(Card(words.times(base.installed.bytes / row.installed.bytes), text))
+        size_bytes, row = min(small, key=lambda item: item[0])
+        where = "in an image" if row.image else "to install"
+        text = f"less {where} ({row.case.backend}: {words.megabytes(size_bytes)} MB of packages)"
+        made.append(Card(words.times(base.installed.bytes / size_bytes), text))
     lean = [row for row in rows if row.start_memory_bytes and row is not base]
     if lean and base.start_memory_bytes:
         row = min(lean, key=lambda r: r.start_memory_bytes or 0)

@@ -14,7 +14,7 @@ import msgspec
 from lukewarm.benchmarks import cache, installed, launch, machine, record
 from lukewarm.benchmarks.record import SCHEMA, Case, Installed, Phases, Record, Settings, Warm
 from lukewarm.benchmarks.stats import figure
-from lukewarm.predictors.errors import MissingExtra
+from lukewarm.predictors.errors import LukewarmError, MissingExtra
 
 Progress = Callable[[str, float | None], None]
 ROUNDS = "rounds"  # folder: one file a suite, a line a process
@@ -32,7 +32,9 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
     extra: tuple[str, ...] = ()  # further measurements: modules of this package with `measure(contender, model, job)`
-    requirements: tuple[str, ...] = ()  # whose installed bytes are counted
+    requirements: tuple[str, ...] = ()  # whose installed bytes are counted, as they lie here
+    packages: tuple[str, ...] = ()  # the same pinned, to be installed afresh as pip does
+    image: tuple[str, ...] = ()  # and the closed list of an image
     bundle_digest: str = ""
     bundle_bytes: int | None = None
     accuracy: Mapping[str, float] = field(default_factory=dict)
@@ -160,6 +162,12 @@ class Bench:
                 size = _installed(job.requirements)
             except MissingExtra as error:
                 missing["installed"] = str(error)
+        in_image = None
+        try:
+            size = installed.afresh(job.packages, closed=False) if job.packages else size
+            in_image = installed.afresh(job.image, closed=True) if job.image else None
+        except LukewarmError as error:  # no index in reach: what lies here was counted, an image was not
+            missing["image"] = str(error).partition("\n")[0]
         return Record(
             schema=SCHEMA,
             kind="measured",
@@ -171,6 +179,7 @@ class Bench:
             bundle_bytes=job.bundle_bytes,
             bundle_digest=job.bundle_digest,
             installed=size,
+            image=in_image,
             accuracy=dict(job.accuracy),
             accuracy_from=job.accuracy_from,
             not_measured=missing,
