@@ -106,7 +106,9 @@ def architectures() -> str:
 
     lines = [
         f"- text-generation on `ct2`: {names(architectures.CT2)}",
-        f"- text-to-text on `hf` and `ort`: {names(text_to_text.ARCHITECTURES)}",
+        f"- text-to-text on `hf` and `ort`: {names(text_to_text.ORT)}",
+        f"- text-to-text on `hf` alone: {names(text_to_text.ARCHITECTURES - text_to_text.ORT)}",
+        "- text-to-text on `ort` alone: students of Firefox Translations (`model*.bin` and `vocab*.spm`)",
         f"- text-to-text on `ct2`: {names(text_to_text.CT2)}",
         f"- embeddings on `ct2`, by model type: {names(embeddings.CT2)}; `hf` and `ort` take every encoder",
         "- text-classification: every class of transformers named `...ForSequenceClassification`",

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from lukewarm.convert import onnx_graph
 from lukewarm.convert.api import ConvertOptions, convert_model
 from lukewarm.predictors.errors import RequestError, UnsupportedError
 from lukewarm.predictors.predictor import Predictor, Runtime, load_predictor
 from lukewarm.predictors.spec import Accuracy, ModelSpec
 from lukewarm.predictors.tasks import BinaryRequest, ClassificationRequest, EmbeddingRequest, TextToTextRequest
 from support import tiny_tasks
+from support.shared_exports import shared
 
 pytestmark = pytest.mark.models
 Load = Callable[..., Predictor]
 
 
 @pytest.fixture(scope="module")
-def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
+def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Load]:
     """Convert (once a module) and load a bundle."""
     root = tmp_path_factory.mktemp("bundles")
     made: dict[tuple[Any, ...], Predictor] = {}
+    monkeypatch = pytest.MonkeyPatch()
+    export = shared(onnx_graph.export, tmp_path_factory.mktemp("exports"))
+    monkeypatch.setattr(onnx_graph, "export", export)
 
     def _load(source: Path, task: Any, backend: str, precision: str, **accuracy: Any) -> Predictor:
         key = (source, task, backend, precision)
@@ -40,7 +45,8 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Load:
             made[key] = load_predictor(bundle, Runtime(threads=1, device="cpu"), warm_up=True)
         return made[key]
 
-    return _load
+    yield _load
+    monkeypatch.undo()
 
 
 def _texts(predictor: Predictor, **fields: Any) -> list[str]:

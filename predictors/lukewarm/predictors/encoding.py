@@ -45,12 +45,14 @@ class TextEncoder:
         return found
 
 
-def batches(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
-    """Indices of rows for each run of the model: by length, at most BATCH_TOKENS with padding."""
+def batches(rows: Sequence[Sequence[int]], *, equal: bool = False) -> Iterator[list[int]]:
+    """Indices of rows for each run of the model: by length, at most BATCH_TOKENS with padding; `equal`: without any."""
     order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
     current: list[int] = []
     for index in order:
-        if current and len(rows[index]) * (len(current) + 1) > BATCH_TOKENS:
+        length = len(rows[index])
+        other = equal and current and len(rows[current[0]]) != length
+        if other or (current and length * (len(current) + 1) > BATCH_TOKENS):
             yield current
             current = []
         current.append(index)

@@ -1,7 +1,7 @@
 """What text classification means on every backend: logits to labels with scores, as transformers' pipeline gives them.
 
 In the bundle: tokenizer.json, `model/`, and options: `labels` (in the order of the outputs), `function` (softmax,
-sigmoid or none), `max_tokens`.
+sigmoid or none), `max_tokens`, `equal_lengths` (the model reads its answer at the last place, padding or not).
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ class TextClassifier(Predictor):
         self._function = str(options.get("function", "softmax"))
         if not self._labels or self._function not in FUNCTIONS:
             raise BundleError(f"{self.bundle.root} names no labels or no known function; run: lukewarm convert --force")
+        self._equal_lengths = bool(options.get("equal_lengths"))
         self._encoder = TextEncoder(self.bundle)
         self.load()
 
     def predict_batch(self, requests: Sequence[Request], cancel: threading.Event = NEVER) -> list[Result]:
         rows = [self._ids(request) for request in requests]
         results: dict[int, Result] = {}
-        for indices in batches(rows):
+        for indices in batches(rows, equal=self._equal_lengths):
             if cancel.is_set():
                 raise CancelledError
             for index, scores in zip(indices, self.scores([rows[index] for index in indices]), strict=True):

@@ -8,6 +8,8 @@ from lukewarm.convert.encoders import check_common, length_options
 from lukewarm.convert.source import Source
 from lukewarm.predictors.errors import SourceError, UnsupportedError
 
+_READ_LAST = ("xlnet", "xlm", "flaubert")  # their answer stands at the last place of a row, whatever the mask says
+
 
 def check(source: Source) -> None:
     """Refuse what has no sequence-classification head. Imports nothing heavy."""
@@ -38,4 +40,5 @@ def label_options(source: Source) -> dict[str, Any]:
         function = "sigmoid"
     else:
         function = "softmax"
-    return {"labels": labels, "function": function, **length_options(source)}
+    last = {"equal_lengths": True} if source.config.get("model_type") in _READ_LAST else {}
+    return {"labels": labels, "function": function, **last, **length_options(source)}

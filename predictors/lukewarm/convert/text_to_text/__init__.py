@@ -20,6 +20,8 @@ ARCHITECTURES = frozenset(
         "NllbMoeForConditionalGeneration", "PegasusXForConditionalGeneration", "UMT5ForConditionalGeneration",
     }
 )  # fmt: skip
+# all but what was not tried as a graph
+ORT = ARCHITECTURES - {"NllbMoeForConditionalGeneration", "PegasusXForConditionalGeneration"}
 # with a loader in ctranslate2.converters.transformers (4.8)
 CT2 = frozenset(
     {
@@ -46,7 +48,8 @@ def check(source: Source, backend: str, able: frozenset[str] = ARCHITECTURES) ->
             "serve it with your own predictor class (predictor: module:Class)"
         )
     if name not in able:
-        raise UnsupportedError(f"backend {backend!r} cannot carry {name} for text-to-text; these can: hf, ort")
+        others = "hf, ort" if name in ORT else "hf"
+        raise UnsupportedError(f"backend {backend!r} cannot carry {name} for text-to-text; these can: {others}")
     if "quantization_config" in source.config:
         raise UnsupportedError(f"{source.root} is quantized already; convert from the original weights instead")
     search_options(source)

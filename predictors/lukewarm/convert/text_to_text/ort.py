@@ -17,7 +17,7 @@ class Converter:
     packages: tuple[str, ...] = ("onnxruntime", "onnx", "onnxscript", "torch", "transformers", "tokenizers")
 
     def check(self, source: Source, precision: str) -> None:
-        text_to_text.check(source, "ort")
+        text_to_text.check(source, "ort", text_to_text.ORT)
 
     def convert(self, job: Job) -> Converted:
         options = text_to_text.write_common(job)
