@@ -17,6 +17,7 @@ class EchoPredictor(Predictor):
     """A token is a word. `options.delay_s` sleeps per token, so that tests can fill queues and cancel."""
 
     task: ClassVar[Task] = "text-generation"
+    interleaves = True
 
     def setup(self) -> None:
         self.delay_s = float(self.bundle.manifest.options.get("delay_s", 0.0))

@@ -256,6 +256,8 @@ class TextGenerator(Predictor):
 class DecoderGenerator(TextGenerator):
     """A TextGenerator over a `Decoder`: sampling, stop, seed, stream and cancel are one code path in numpy."""
 
+    interleaves = True  # a decoder of its own per run holds all of the run's state
+
     @abc.abstractmethod
     def decoder(self, cancel: threading.Event) -> Decoder:
         """A fresh decoder for one run."""

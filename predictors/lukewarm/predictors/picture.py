@@ -27,13 +27,7 @@ def read_pixels(data: bytes, config: Mapping[str, Any], path: str = "$.data") ->
         raise MissingExtra("pillow, which reads images,", "image") from error
     try:
         image: Image.Image = Image.open(io.BytesIO(data))
-        if image.width * image.height > _MOST_PIXELS:
-            raise RequestError(
-                "image_too_large",
-                f"the image has {image.width} x {image.height} pixels",
-                path,
-                allowed=f"at most {_MOST_PIXELS:,} pixels",
-            )
+        _check_size(image.size, "the image has", path)
         image = ImageOps.exif_transpose(image).convert("RGB")
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise RequestError(
@@ -41,7 +35,9 @@ def read_pixels(data: bytes, config: Mapping[str, Any], path: str = "$.data") ->
         ) from error
     resample = config.get("resample", _BILINEAR)
     if config.get("do_resize", True):
-        image = image.resize(_target(image.size, config.get("size", 224)), resample)
+        size = _target(image.size, config.get("size", 224))
+        _check_size(size, "scaled to what the model reads, the image would have", path)  # one long row of pixels
+        image = image.resize(size, resample)
     if config.get("do_center_crop", False):
         image = _crop(image, config.get("crop_size", config.get("size", 224)))
     pixels = np.asarray(image, np.float32)
@@ -53,6 +49,12 @@ def read_pixels(data: bytes, config: Mapping[str, Any], path: str = "$.data") ->
         pixels = (pixels - mean) / deviation
     result: FloatArray = np.ascontiguousarray(pixels.transpose(2, 0, 1), np.float32)
     return result
+
+
+def _check_size(size: tuple[int, int], what: str, path: str) -> None:
+    if size[0] * size[1] > _MOST_PIXELS:
+        allowed = f"at most {_MOST_PIXELS:,} pixels"
+        raise RequestError("image_too_large", f"{what} {size[0]} x {size[1]} pixels", path, allowed=allowed)
 
 
 def _target(size: tuple[int, int], wanted: Any) -> tuple[int, int]:

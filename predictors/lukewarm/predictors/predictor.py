@@ -35,6 +35,7 @@ class Predictor(abc.ABC):
     """One loaded model: `setup` once, then any number of predictions, from one thread at a time."""
 
     task: ClassVar[Task]
+    interleaves: ClassVar[bool] = False  # several `stream` iterators may be open and stepped in turn, by one thread
 
     def __init__(self, bundle: Bundle, runtime: Runtime) -> None:
         self.bundle = bundle

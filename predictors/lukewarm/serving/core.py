@@ -64,9 +64,10 @@ class EngineCore:
         self.exit_code = 0  # and the exit code of that
         self.load_s = 0.0
         self.reader = RequestReader(TASKS[self.task][0], spec.limits, self.defaults)
-        capacity = max(spec.scaling.concurrency, spec.batching.max_items) + spec.limits.queue
+        self._at_once = max(spec.scaling.concurrency, spec.batching.max_items)
+        capacity = self._at_once + spec.limits.queue
         self.admission = Admission(capacity, spec.limits.request_timeout_s, self._expected_wait_s)
-        self._runtime = runtime or Runtime()
+        self.runtime = runtime or Runtime()
         self._cache = ResultCache(spec.limits.cache_items, self.defaults)
         self._predictor: Predictor | None = None
         self._worker: Worker | None = None
@@ -122,13 +123,13 @@ class EngineCore:
         self.load_s = time.perf_counter() - started
         self.reader = RequestReader(predictor.request_type, self.spec.limits, self.defaults)
         self._predictor = predictor
-        self._worker = Worker(predictor, self.spec.batching, self._observe)
+        self._worker = Worker(predictor, self.spec.batching, self._observe, self._at_once)
         self.ready_at = time.perf_counter()
         self.status = "ready"
         self._settled.set()
 
     def _load(self) -> Predictor:
-        return load_predictor(self.bundle, self._runtime, warm_up=True)
+        return load_predictor(self.bundle, self.runtime, warm_up=True)
 
     def after_fork(self) -> None:
         """In a forked worker: a process of its own, with its own numbers."""

@@ -1,4 +1,4 @@
-"""The one thread that runs the model: a first-in-first-out queue of items, gathered into batches."""
+"""The one thread that runs the model: a first-in-first-out queue of items; batches are gathered, streams take turns."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 
 from lukewarm.predictors.errors import CancelledError, LukewarmError, RequestError
 from lukewarm.predictors.predictor import Predictor
 from lukewarm.predictors.spec import Batching
-from lukewarm.predictors.tasks import Request, Result
+from lukewarm.predictors.tasks import Delta, Request, Result
 
 log = logging.getLogger("lukewarm.worker")
 OnDelta = Callable[[str], None]
@@ -37,7 +37,7 @@ class Job:
 
     def __init__(self, request: Request, on_delta: OnDelta | None = None) -> None:
         self.request = request
-        self.on_delta = on_delta  # set: a stream, which runs alone
+        self.on_delta = on_delta  # set: a stream, which joins no batch
         self.future: Future[Result] = Future()
         self.future.set_running_or_notify_cancel()  # asyncio must not cancel it behind the worker's back
         self.enqueued = time.monotonic()
@@ -58,19 +58,26 @@ class Job:
 
 
 class Worker:
-    """Runs jobs in the order of their arrival, in one thread that starts with the first of them."""
+    """Runs jobs in the order of their arrival, in one thread that starts with the first of them.
 
-    def __init__(self, predictor: Predictor, batching: Batching, observe: Callable[[Run, bool], None]) -> None:
+    At most `streams` streams are open at once and take turns, a piece each, where the predictor allows it. A batch
+    waits for the streams that came before it, and the streams behind it wait for the batch: nobody is overtaken.
+    """
+
+    def __init__(
+        self, predictor: Predictor, batching: Batching, observe: Callable[[Run, bool], None], streams: int = 1
+    ) -> None:
         self._predictor = predictor
         self._batching = batching
         self._observe = observe
+        self._streams = max(1, streams) if predictor.interleaves else 1
         self._reset()
 
     def _reset(self) -> None:
         self._queue: deque[Job] = deque()
         self._changed = threading.Condition()
         self._stopping = False
-        self._running: Run | None = None
+        self._running = 0
         self._thread: threading.Thread | None = None
         self._pid = os.getpid()
 
@@ -104,8 +111,9 @@ class Worker:
         return len(self._queue)
 
     @property
-    def running(self) -> bool:
-        return self._running is not None
+    def running(self) -> int:
+        """Runs under way: a batch, or the streams that are open."""
+        return self._running
 
     def stop(self, timeout_s: float = 5.0) -> bool:
         """End the thread after the run in progress; False if that run does not end in time."""
@@ -118,22 +126,31 @@ class Worker:
         return thread is None or not thread.is_alive()
 
     def _loop(self) -> None:
-        while jobs := self._gather():
-            try:
-                jobs = [job for job in jobs if self._passes_check(job)]
-                if jobs and jobs[0].on_delta is not None:
-                    self._stream(jobs[0])
-                elif jobs:
-                    self._batch(jobs)
-            finally:
-                self._running = None
+        streams: deque[_Stream] = deque()
+        while (jobs := self._gather(len(streams))) or streams:
+            jobs = [job for job in jobs if self._passes_check(job)]
+            if jobs and jobs[0].on_delta is not None:
+                streams.append(self._open(jobs[0]))
+            elif jobs:
+                self._batch(jobs)
+            for _ in range(len(streams)):
+                stream = streams.popleft()
+                if stream.step():
+                    streams.append(stream)
+                else:
+                    self._observe(stream.run, False)
+                    self._finish(stream.job, stream.outcome)
+            self._running = len(streams)
 
-    def _gather(self) -> list[Job]:
+    def _gather(self, streams: int) -> list[Job]:
+        """The jobs to run next. Waits for some unless streams are open, which want their next turn."""
         with self._changed:
             while not self._queue:
-                if self._stopping:
+                if self._stopping or streams:
                     return []
                 self._changed.wait()
+            if streams and (streams >= self._streams or self._queue[0].on_delta is None):
+                return []
             jobs = [self._queue.popleft()]
             close_at = jobs[0].enqueued + self._batching.max_wait_ms / 1000
             while len(jobs) < self._batching.max_items and jobs[0].on_delta is None:
@@ -145,11 +162,12 @@ class Worker:
                     break
                 else:
                     self._changed.wait(left)
-            self._running = Run(jobs)
+            run = Run(jobs)
+            self._running = streams + 1
             now = time.monotonic()
             for job in jobs:
                 job.queue_s = now - job.enqueued
-                job.run = self._running
+                job.run = run
             return jobs
 
     def _passes_check(self, job: Job) -> bool:
@@ -185,27 +203,13 @@ class Worker:
         for job, result in zip(jobs, results, strict=True):
             self._finish(job, result)
 
-    def _stream(self, job: Job) -> None:
+    def _open(self, job: Job) -> _Stream:
         run = self._start([job])
-        started = time.perf_counter()
-        outcome: Result | BaseException = PredictionError("the stream ended without a result")
-        try:
-            assert job.on_delta is not None
-            for delta in self._predictor.stream(job.request, run.cancel):
-                if delta.text:
-                    job.on_delta(delta.text)
-                if delta.result is not None:
-                    outcome = delta.result
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - as in _batch
-            outcome = _fault(error)
-        run.exec_s = time.perf_counter() - started
-        self._observe(run, False)
-        self._finish(job, outcome)
+        return _Stream(job, run, self._predictor)
 
     def _start(self, jobs: Sequence[Job]) -> Run:
         run = Run(jobs)
         with self._changed:
-            self._running = run
             for job in jobs:
                 job.run = run
             if all(job.gone for job in jobs):
@@ -215,6 +219,38 @@ class Worker:
     def _finish(self, job: Job, outcome: Result | BaseException) -> None:
         job.resolve(outcome)
         job.released()
+
+
+class _Stream:
+    """One open stream: its generator, and what it came to."""
+
+    def __init__(self, job: Job, run: Run, predictor: Predictor) -> None:
+        self.job = job
+        self.run = run
+        self.outcome: Result | BaseException = PredictionError("the stream ended without a result")
+        self._predictor = predictor
+        self._deltas: Iterator[Delta] | None = None
+
+    def step(self) -> bool:
+        """Run the model to the next piece; False: there is no more. `run.exec_s` counts this stream's own turns."""
+        assert self.job.on_delta is not None
+        started = time.perf_counter()
+        try:
+            if self._deltas is None:
+                self._deltas = iter(self._predictor.stream(self.job.request, self.run.cancel))
+            delta = next(self._deltas, None)
+            if delta is None:
+                return False
+            if delta.text:
+                self.job.on_delta(delta.text)
+            if delta.result is not None:
+                self.outcome = delta.result
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as in _batch
+            self.outcome = _fault(error)
+            return False
+        finally:
+            self.run.exec_s += time.perf_counter() - started
+        return True
 
 
 def _fault(error: BaseException) -> BaseException:
