@@ -80,6 +80,7 @@ def markdown() -> str:
     lines = [
         "# Targets", "",
         "Made from the adapters by `python -m lukewarm.adapters.capabilities`; a test holds this file equal.", "",
+        "A new target: [adding-a-target.md](adding-a-target.md).", "",
         "| target | platform | entry | run here by | predict |", "|---|---|---|---|---|",
     ]  # fmt: skip
     for name, adapter in adapters.items():

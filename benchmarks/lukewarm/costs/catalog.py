@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
+import inspect
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -165,11 +166,13 @@ def decode(data: Any, kind: type[T], where: str) -> tuple[T, ...]:
 
 @functools.cache
 def _plugins() -> tuple[tuple[Row, ...], tuple[Plan, ...]]:
-    """Providers of other packages: entry points `lukewarm.providers`, each a function that returns {prices, plans}."""
+    """Providers of other packages: entry points `lukewarm.providers`, each a function that returns {prices, plans},
+    or an object for `lukewarm push`, which may have that function as its method `catalog`."""
     rows: tuple[Row, ...] = ()
     plans: tuple[Plan, ...] = ()
     for entry in sorted(entry_points(group="lukewarm.providers"), key=lambda e: e.name):
-        data = entry.load()()
+        found = entry.load()
+        data: dict[str, Any] = (found if inspect.isroutine(found) else getattr(found, "catalog", dict))()
         rows += decode(data.get("prices", []), Row, f"{entry.value}: price row")
         plans += decode(data.get("plans", []), Plan, f"{entry.value}: plan")
     return rows, plans

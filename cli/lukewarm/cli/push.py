@@ -49,10 +49,10 @@ def push(provider: str, spec_path: Path, dry_run: bool, yes: bool, as_json: bool
 
     Example: lukewarm push runpod --image ghcr.io/me/my-model --dry-run
     """
-    from lukewarm.adapters.push import PROVIDERS, Run
+    from lukewarm.adapters.push import Run, provider_of
     from lukewarm.cli.push_report import plan_json, price, print_deployment, print_plan
 
-    found: Provider = PROVIDERS.load(provider)
+    found: Provider = provider_of(provider)
     if found.gone:
         raise ProviderError(found.gone, reason="unavailable")
     if options["builder"] == "cog" and provider != "replicate":
