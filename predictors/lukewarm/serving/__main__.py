@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from lukewarm.predictors.errors import LukewarmError
-from lukewarm.predictors.predictor import Runtime
+from lukewarm.predictors.predictor import Runtime, available_cpus
 from lukewarm.serving import logs
 from lukewarm.serving.engine import Engine
 from lukewarm.serving.server import bind, leave_on_signals, serve, url_of
@@ -31,7 +31,7 @@ def default_port() -> int:
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 in a container.")
 @click.option("--port", type=click.IntRange(0, 65535), help="0 picks one.  [default: $PORT, $AIP_HTTP_PORT or 8000]")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes, one model each.")
-@click.option("--threads", type=click.IntRange(0), default=0, help="Threads of the model; 0: all usable processors.")
+@click.option("--threads", type=click.IntRange(0), default=0, help="Threads of a model; 0: what there is, shared.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N.")
 @click.option("--exit-on-failed-setup", is_flag=True, help="End instead of answering 503 with the reason.")
 @click.option(
@@ -41,7 +41,8 @@ def main(root: Path, host: str, port: int | None, workers: int, **options: objec
     """Serve ROOT: an artifact folder (bundle/ and lukewarm.json) or a bundle's directory."""
     leave_on_signals()
     logs.configure(str(options["log_level"]))
-    runtime = Runtime(threads=int(str(options["threads"])), device=str(options["device"]))
+    threads = int(str(options["threads"])) or (max(1, available_cpus() // workers) if workers > 1 else 0)
+    runtime = Runtime(threads=threads, device=str(options["device"]))
     exit_early = bool(options["exit_on_failed_setup"])
     port = default_port() if port is None else port
     try:
