@@ -122,7 +122,7 @@ class Runpod(Adapter):
     title = "Runpod Serverless"
     entry = "handler.py"
     runs = "the SDK's worker loop against a fake queue on loopback"
-    overrides = "nothing here: the endpoint's options are set when it is pushed"
+    overrides = "the endpoint's body when it is pushed"
     extra = "runpod"
     needs_asgi = False
     providers = ("runpod",)
