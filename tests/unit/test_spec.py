@@ -133,3 +133,30 @@ def test_a_class_of_ones_own_says_task_and_backend(tmp_path: Path) -> None:
         specfile.decode({"name": "up", "predictor": "up:Up", "task": "embeddings"})
     with pytest.raises(SpecError, match="backend: 'custom' is a class of your own; name it: predictor"):
         specfile.decode({"name": "up", "backend": "custom"})
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.yaml", "name: " + "[" * 100_000, "nested too deeply"),
+        ("a.yaml", "name: x\n" + "#" * 1_000_001, "has 1,000,009 characters"),
+        ("a.yaml", "name: up\n1: x\n", r"a\.yaml:2:1: a key must be text; quote it"),
+        ("a.yaml", "name: up\n<<: {task: custom}\n", "a key must be text"),
+        ("a.json", '{"name": ' + "[" * 100_000, "not JSON: maximum recursion"),
+        ("a.json", '{"name": "a", "name": "b"}', "a.json:name: the key stands twice"),
+        ("a.toml", "tool = 3\n", r"no \[tool.lukewarm\] table"),
+    ],
+)
+def test_files_that_would_go_wrong_quietly(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text, "utf-8")
+    with pytest.raises(SpecError, match=says):
+        specfile.load(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("a.yaml", "name: x"), ("a.json", '{"name": "x"}'), ("a.toml", '[tool.lukewarm]\r\nname = "x"\r\n')],
+)
+def test_a_byte_order_mark_is_no_content(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text("\ufeff" + text, "utf-8")
+    assert specfile.load(tmp_path / name).name == "x"

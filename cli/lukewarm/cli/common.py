@@ -19,7 +19,7 @@ STATE_DIR = ".lukewarm"  # beside the spec: bundles/, build/, cache/
 
 spec_option = click.option(
     "-f", "--spec", "spec_path", type=click.Path(path_type=Path), default=Path("."), show_default=True,
-    help="The spec file, or the folder that holds one.",
+    help="The spec file, or the folder that holds one; - reads it from a pipe.",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON on standard output.")
 
@@ -49,9 +49,12 @@ class Project:
 
 
 def open_project(path: Path) -> Project:
-    """Read the spec at `path`. Raises SpecError."""
+    """Read the spec at `path`; of one that comes through a pipe (or `-`) the project is the current folder."""
+    if str(path) == "-":
+        path = Path("/dev/stdin")
     file = specfile.find(path) if path.is_dir() else path
-    return Project(specfile.load(file), file.parent.resolve())
+    piped = file.exists() and not file.is_file()
+    return Project(specfile.load(file), Path.cwd() if piped or file == Path("/dev/stdin") else file.parent.resolve())
 
 
 def print_json(value: Any) -> None:

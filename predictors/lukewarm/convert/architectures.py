@@ -63,6 +63,10 @@ def check_sizes(source: Source) -> None:
     layers = next((n for key in _LAYER_KEYS if isinstance(n := source.text_config.get(key), int)), 0)
     if layers > max(len(tensors), 1000):  # a model may use one layer several times
         raise SourceError(f"{place} says {layers} layers, the weights are {len(tensors)} tensors in all")
+    if (source.max_context_tokens or 2) < 2:
+        raise SourceError(
+            f"{place} gives the model room for {source.max_context_tokens} token; it cannot answer anything"
+        )
     rows = max((size for tensor in tensors.values() for size in tensor.shape), default=0)
     if (source.vocab_size or 0) > rows:
         raise SourceError(f"{place} says vocab_size {source.vocab_size}, the longest side of any weight is {rows}")

@@ -50,4 +50,7 @@ def load_causal_lm(source: Source | Path, dtype: str = "float32", **options: Any
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """One line of a library's message; some say what is wrong in the second one only."""
+    if "ignore_mismatched_sizes" in (text := str(error)):  # it points to a report that was not printed
+        return "its weights have other shapes than config.json says"
+    return " ".join(text.split())[:300] or type(error).__name__

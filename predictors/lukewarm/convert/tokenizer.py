@@ -79,8 +79,8 @@ def load(source: Source) -> Any:
     try:
         return AutoTokenizer.from_pretrained(source.root, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its readers raise
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise SourceError(f"transformers cannot read the tokenizer of {source.root}: {reason[0]}") from error
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise SourceError(f"transformers cannot read the tokenizer of {source.root}: {reason}") from error
 
 
 def chat_template(root: Path) -> str | None:

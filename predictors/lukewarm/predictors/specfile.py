@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -15,6 +16,8 @@ from lukewarm.predictors.spec import ModelSpec
 FILE_NAMES = ("lukewarm.yaml", "lukewarm.yml", "lukewarm.json", "pyproject.toml")
 # what `predictor` alone says of the other keys
 _OWN_CLASS = {"task": "custom", "backend": "custom", "precision": "none"}
+_MAX_CHARS = 1_000_000
+_MAX_DEPTH = 32  # deeper nesting takes YAML's reader minutes
 Lines = dict[str, int]  # JSONPath -> line of the key, from 1
 
 
@@ -32,13 +35,15 @@ def load(path: Path) -> ModelSpec:
     if path.is_dir():
         path = find(path)
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")  # editors on Windows begin a file with a mark
     except FileNotFoundError as error:
         raise SpecError("no such file; run: lukewarm init", str(path)) from error
     except UnicodeDecodeError as error:
         raise SpecError(f"not UTF-8 (byte {error.start})", str(path)) from error
     except OSError as error:
         raise SpecError(f"cannot be read: {error.strerror}", str(path)) from error
+    if len(text) > _MAX_CHARS:
+        raise SpecError(f"has {len(text):,} characters; a spec has at most {_MAX_CHARS:,}", str(path))
     value, lines = parse(path, text)
     return decode(value, str(path), lines)
 
@@ -143,16 +148,44 @@ def parse(path: Path, text: str) -> tuple[Any, Lines]:
             document = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise SpecError(f"not TOML: {error}", str(path)) from error
-        table = document.get("tool", {}).get("lukewarm")
+        tools = document.get("tool")
+        table = tools.get("lukewarm") if isinstance(tools, dict) else None
         if table is None:
             raise SpecError("no [tool.lukewarm] table; run: lukewarm init", str(path))
         return table, _toml_lines(text)
     if path.suffix == ".json":
-        try:
-            return msgspec.json.decode(text), {}
-        except msgspec.DecodeError as error:
-            raise SpecError(f"not JSON: {error}", str(path)) from error
+        return _parse_json(path, text), {}
     return _parse_yaml(path, text)
+
+
+def _parse_json(path: Path, text: str) -> Any:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise SpecError("the key stands twice", f"{path}:{twice}")
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise SpecError(f"not JSON: {error.msg}", f"{path}:{error.lineno}") from error
+    except (ValueError, RecursionError) as error:
+        raise SpecError(f"not JSON: {error}", str(path)) from error
+
+
+def _check_tokens(path: Path, text: str) -> None:
+    """Raise SpecError for aliases, which let a few lines unfold into gigabytes, and for endless nesting."""
+    import yaml
+
+    depth = 0
+    for token in yaml.scan(text):
+        if isinstance(token, yaml.AliasToken):
+            raise SpecError("YAML aliases (*name) are not supported", f"{path}:{token.start_mark.line + 1}")
+        kind = type(token).__name__
+        # a list may stand as deep as its key, and then has no end of its own
+        depth += kind.endswith("StartToken") - kind.endswith("EndToken")
+        if depth > _MAX_DEPTH:
+            raise SpecError("nested too deeply", f"{path}:{token.start_mark.line + 1}")
 
 
 def _parse_yaml(path: Path, text: str) -> tuple[Any, Lines]:
@@ -167,6 +200,8 @@ def _parse_yaml(path: Path, text: str) -> tuple[Any, Lines]:
                 line = key.start_mark.line + 1
                 if not isinstance(key, yaml.ScalarNode):
                     raise SpecError("a key must be a plain word", f"{path}:{line}")
+                if key.tag != "tag:yaml.org,2002:str":
+                    raise SpecError("a key must be text; quote it", f"{path}:{line}:{key.value}")
                 if key.value in seen:
                     raise SpecError("the key stands twice", f"{path}:{line}:{key.value}")
                 seen.add(key.value)
@@ -178,9 +213,7 @@ def _parse_yaml(path: Path, text: str) -> tuple[Any, Lines]:
                 walk(child, f"{where}[{index}]")
 
     try:
-        # aliases would let a few lines unfold into gigabytes
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise SpecError("YAML aliases (*name) are not supported", str(path))
+        _check_tokens(path, text)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
             raise SpecError("the file is empty; run: lukewarm init", str(path))

@@ -90,6 +90,8 @@ def _probe(model: Any, source: Source) -> tuple[Any, ...]:
             model(input_ids=ids, position_ids=positions, past_key_values=_no_cache(), use_cache=True)
     except TypeError as error:
         raise _refused(source, "it takes no position_ids") from error
+    except UnsupportedError:
+        raise
     except Exception as error:  # the model's own code, without the mask that some reckon with
         raise _refused(source, f"it does not run without a mask ({type(error).__name__})") from error
     if len(_trace.shapes) != model.config.get_text_config().num_hidden_layers:

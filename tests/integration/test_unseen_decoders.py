@@ -1,0 +1,29 @@
+"""Decoders of all kinds: each backend says what transformers says, or refuses and names another one. No fault else."""
+
+from __future__ import annotations
+
+import pytest
+
+from support import unseen_decoders
+
+pytestmark = pytest.mark.models
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mamba", "same"),  # a state instead of keys and values; long prompts in one piece
+        ("cpmant", "refused: UnsupportedError: transformers runs CpmAntForCausalLM not as a text generator"),
+    ],
+)
+def test_hf_says_what_transformers_says(name: str, says: str) -> None:
+    found = unseen_decoders.sweep(name, [("hf", "fp32")])
+    assert found["hf fp32"].startswith(says), found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", unseen_decoders.NAMES)
+def test_every_decoder_is_carried_or_refused(name: str) -> None:
+    pairs = [("hf", "fp32"), ("ct2", "fp32"), ("ort", "fp32"), ("ort", "int8"), ("ort", "int4"), ("bnb", "nf4")]
+    for row, text in unseen_decoders.sweep(name, pairs).items():
+        assert text.startswith(("same", "runs", "refused: UnsupportedError", "not built")), f"{row}: {text}"
