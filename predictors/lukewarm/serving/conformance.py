@@ -36,7 +36,8 @@ class BadRequest(msgspec.Struct, frozen=True, kw_only=True):
         return self.value is not ABSENT
 
 
-def _value(name: str, value: Any, codes: str, path: str | None) -> BadRequest:
+def value_case(name: str, value: Any, codes: str, path: str | None) -> BadRequest:
+    """A case whose body is JSON; `codes` are separated by bars."""
     return BadRequest(name=name, body=json.dumps(value).encode(), value=value, codes=tuple(codes.split("|")), path=path)
 
 
@@ -100,10 +101,10 @@ def text_generation_cases(max_new_tokens: int = 1024, max_items: int = 64) -> li
     """Bodies that are JSON but no text-generation request. The limits are those of the served spec."""
     over = {"max_new_tokens": max_new_tokens + 1}
     return [
-        *(_value(*body) for body in _BODIES),
-        *(_value(name, {**_PROMPT, **fields}, codes, path) for name, fields, codes, path in _ADDED),
-        _value("max_new_tokens: over the limit", {**_PROMPT, **over}, "out_of_range", "$.max_new_tokens"),
-        _value("items: too many", {"items": [_PROMPT] * (max_items + 1)}, "out_of_range", "$.items"),
+        *(value_case(*body) for body in _BODIES),
+        *(value_case(name, {**_PROMPT, **fields}, codes, path) for name, fields, codes, path in _ADDED),
+        value_case("max_new_tokens: over the limit", {**_PROMPT, **over}, "out_of_range", "$.max_new_tokens"),
+        value_case("items: too many", {"items": [_PROMPT] * (max_items + 1)}, "out_of_range", "$.items"),
     ]
 
 

@@ -11,6 +11,7 @@ import contextlib
 import gc
 import logging
 import os
+import shutil
 import signal
 import socket
 import tempfile
@@ -45,7 +46,7 @@ def serve_workers(
             _share_stats(engine, Path(folder), index, os.getppid())
             return serve(engine, listener, exit_on_failed_setup=exit_on_failed_setup)
 
-        pool = _Pool(child, count, end_on_failure=exit_on_failed_setup)
+        pool = _Pool(child, count, Path(folder), end_on_failure=exit_on_failed_setup)
         if loads_once(engine):
             with pool.placeholder(lambda: _say_loading(child, engine, count)):
                 _preload(engine)
@@ -76,8 +77,11 @@ def _preload(engine: Engine) -> None:
 class _Pool:
     """The parent: starts, replaces and stops the workers."""
 
-    def __init__(self, child: Callable[[int], int], count: int, *, end_on_failure: bool = False) -> None:
+    def __init__(
+        self, child: Callable[[int], int], count: int, folder: Path, *, end_on_failure: bool = False
+    ) -> None:  # fmt: skip
         self._child = child
+        self._folder = folder
         self._count = count
         self._end_on_failure = end_on_failure
         self._pids: dict[int, int] = {}  # pid -> index
@@ -89,6 +93,7 @@ class _Pool:
 
         def leave(number: int, frame: Any) -> None:
             self._forward(number, frame)
+            shutil.rmtree(self._folder, ignore_errors=True)
             os._exit(130 if number == signal.SIGINT else 0)
 
         pid = self._start(child)
