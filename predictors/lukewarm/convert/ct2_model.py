@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import warnings
+from pathlib import Path
 
-from lukewarm.convert import frameworks
+from lukewarm.convert import ct2_loaders, frameworks
 from lukewarm.convert.job import Job
-from lukewarm.convert.to_ct2 import MODEL, TYPES
 from lukewarm.predictors.errors import MissingExtra, UnsupportedError
 
-# fields that ctranslate2 4.8 asks configurations for and transformers 5 has dropped, with the value they always had
-_DROPPED = (
-    ("BertConfig", "position_embedding_type", "absolute"),
-    ("RobertaConfig", "position_embedding_type", "absolute"),
-    ("XLMRobertaConfig", "position_embedding_type", "absolute"),
-    ("CamembertConfig", "position_embedding_type", "absolute"),
-    ("BartConfig", "normalize_before", False),
-    ("MBartConfig", "normalize_before", True),
-    ("PegasusConfig", "normalize_before", True),
-    ("PegasusConfig", "normalize_embedding", False),
-)
-
-__all__ = ["MODEL", "TYPES", "write_model"]
+MODEL = "model"
+# precision -> (how weights are stored, how CTranslate2 computes)
+TYPES = {
+    "fp32": ("float32", "float32"),
+    "fp16": ("float16", "float16"),
+    "bf16": ("bfloat16", "bfloat16"),
+    "int8": ("int8", "int8"),
+    "int8w": ("int8", "float32"),
+}
 
 
 def write_model(job: Job) -> None:
@@ -33,16 +30,27 @@ def write_model(job: Job) -> None:
     except ModuleNotFoundError as error:
         raise MissingExtra(f"{error.name}, needed to convert for ct2,", "convert") from error
     job.progress(f"{job.spec.name}: converting with CTranslate2", None)
-    for name, field, value in _DROPPED:
-        config = getattr(library, name)
-        if not hasattr(config, field):
-            setattr(config, field, value)
+    ct2_loaders.install(library)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             converter = TransformersConverter(str(job.source.root), low_cpu_mem_usage=True)
             converter.convert(str(job.out / MODEL), quantization=stored)
-    except (ValueError, AttributeError, NotImplementedError) as error:
+    except (ValueError, AttributeError, KeyError, NotImplementedError) as error:
         raise UnsupportedError(
             f"CTranslate2 cannot convert {job.source.architecture}: {error}; these can: ort, hf"
         ) from error
+    name_unknown_token(job.out / MODEL)
+
+
+def name_unknown_token(folder: Path) -> None:
+    """Where the model has no token for unknown words, name its end token; the converter writes null for some classes.
+
+    Nothing is ever unknown to us: tokens are spelt from their ids. The name must be one of the vocabulary's, or
+    CTranslate2 adds it behind the last row of the embedding.
+    """
+    path = folder / "config.json"
+    config = json.loads(path.read_text("utf-8"))
+    if config.get("unk_token", "") is None:
+        config["unk_token"] = config.get("eos_token") or config.get("bos_token") or ""
+        path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from lukewarm.convert import architectures, frameworks, tokenizer
+from lukewarm.convert import architectures, tokenizer
+from lukewarm.convert.ct2_model import MODEL, TYPES, write_model
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.source import Source
-from lukewarm.predictors.errors import MissingExtra, UnsupportedError
-
-MODEL = "model"
-# precision -> (how weights are stored, how CTranslate2 computes)
-TYPES = {
-    "fp32": ("float32", "float32"),
-    "fp16": ("float16", "float16"),
-    "bf16": ("bfloat16", "bfloat16"),
-    "int8": ("int8", "int8"),
-    "int8w": ("int8", "float32"),
-}
+from lukewarm.predictors.errors import BundleError, UnsupportedError
 
 
 class Ct2Converter:
@@ -29,23 +20,20 @@ class Ct2Converter:
 
     def convert(self, job: Job) -> Converted:
         special = tokenizer.write(job.source, job.out)
-        stored, compute = TYPES[job.spec.precision]
-        frameworks.transformers()
-        try:
-            from ctranslate2.converters import TransformersConverter
-        except ModuleNotFoundError as error:
-            raise MissingExtra(f"{error.name}, needed to convert for ct2,", "convert") from error
-        job.progress(f"{job.spec.name}: converting with CTranslate2", None)
-        try:
-            TransformersConverter(str(job.source.root), low_cpu_mem_usage=True).convert(
-                str(job.out / MODEL), quantization=stored
-            )
-        except (ValueError, AttributeError, NotImplementedError) as error:
-            elsewhere = architectures.others(job.source, "ct2")
-            raise UnsupportedError(
-                f"CTranslate2 cannot convert {job.source.architecture}: {error}{elsewhere}"
-            ) from error
-        return Converted(options={"special_tokens": special, "compute_type": compute}, packages=self.packages)
+        write_model(job)
+        _check_vocabulary(job)
+        options = {"special_tokens": special, "compute_type": TYPES[job.spec.precision][1]}
+        return Converted(options=options, packages=self.packages)
+
+
+def _check_vocabulary(job: Job) -> None:
+    from lukewarm.predictors.ct2.text_generation import check_vocabulary
+    from lukewarm.predictors.tokenization import TOKENIZER_FILE, Tokenizer
+
+    try:
+        check_vocabulary(job.out / MODEL, Tokenizer(job.out / TOKENIZER_FILE))
+    except BundleError as error:
+        raise UnsupportedError(f"{job.source.root} cannot be served by CTranslate2: {error}; try ort or hf") from error
 
 
 converter = Ct2Converter()
