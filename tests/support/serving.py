@@ -36,8 +36,10 @@ def echo_artifact(root: Path, delay_s: float = 0.0, **spec: Any) -> Path:
 class ServerProcess:
     """The process, its URL and its log lines."""
 
-    def __init__(self, root: Path, *options: str, env: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "lukewarm.serving", str(root), "--port", "0", *options]
+    def __init__(
+        self, root: Path, *options: str, env: dict[str, str] | None = None, flags: tuple[str, ...] = ()
+    ) -> None:  # fmt: skip
+        command = [sys.executable, *flags, "-m", "lukewarm.serving", str(root), "--port", "0", *options]
         self.process = subprocess.Popen(
             command, stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})}, cwd=root
         )
