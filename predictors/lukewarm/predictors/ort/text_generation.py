@@ -8,6 +8,7 @@ each, written in place. Output logits float32[scored, vocab]. Manifest `options`
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lukewarm.predictors.generation import Decoder, DecoderGenerator
 from lukewarm.predictors.ort.session import library, open_graph
 from lukewarm.predictors.predictor import NEVER
-from lukewarm.predictors.startup import beside, read_ahead
+from lukewarm.predictors.startup import beside, huge_heap, read_ahead
 
 if TYPE_CHECKING:
     from lukewarm.predictors.generation import FloatArray
@@ -28,9 +29,15 @@ class OrtTextGenerator(DecoderGenerator):
     """fp32, 8- and 4-bit weights; `Runtime.options` are session configuration entries."""
 
     def load(self) -> Callable[[], object]:
-        read_ahead(self.bundle.root / WEIGHTS)
-        library()
-        return beside(self._open)
+        weights = self.bundle.root / WEIGHTS
+        read_ahead(weights)
+        self._prepack = bool(self.bundle.manifest.options.get("prepack", True))
+        # packed weights are copies of those in the file, with a sum for each block
+        copied_bytes = weights.stat().st_size * 5 // 4 if self._prepack and weights.exists() else 0
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(huge_heap(copied_bytes))
+            library()
+            return beside(self._open, stack.pop_all().close)
 
     def decoder(self, cancel: threading.Event) -> Decoder:
         from lukewarm.predictors.ort.decoder import OrtDecoder
@@ -48,4 +55,4 @@ class OrtTextGenerator(DecoderGenerator):
     def _open(self) -> None:
         options = self.bundle.manifest.options
         self._layers = [(int(heads), int(size)) for heads, size in options["layers"]]
-        self._session = open_graph(self.bundle.path(GRAPH), self.runtime, prepack=bool(options.get("prepack", True)))
+        self._session = open_graph(self.bundle.path(GRAPH), self.runtime, prepack=self._prepack)
