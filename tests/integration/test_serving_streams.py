@@ -64,7 +64,7 @@ def test_one_stream_at_a_time_where_the_spec_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.models
-@pytest.mark.parametrize("backend", ["ort", "hf", "ct2"])
+@pytest.mark.parametrize("backend", ["ort", *(pytest.param(name, marks=pytest.mark.slow) for name in ("hf", "ct2"))])
 def test_streams_of_a_model_say_what_they_say_alone(tmp_path: Path, backend: str) -> None:
     from support.tiny_models import tiny_model
 

@@ -18,7 +18,14 @@ pytestmark = pytest.mark.models
 PROMPT = {"prompt": "the model answers a request", "max_new_tokens": 8, "ignore_eos": True}
 
 
-@pytest.mark.parametrize(("backend", "shared"), [("ort", True), ("hf", True), ("ct2", False)])
+@pytest.mark.parametrize(
+    ("backend", "shared"),
+    [
+        ("ort", True),
+        pytest.param("hf", True, marks=pytest.mark.slow),
+        pytest.param("ct2", False, marks=pytest.mark.slow),
+    ],
+)
 def test_a_killed_worker_is_replaced(tmp_path: Path, backend: str, shared: bool) -> None:
     from support.tiny_models import tiny_model
 
