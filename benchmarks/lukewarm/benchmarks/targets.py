@@ -14,6 +14,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
@@ -46,6 +47,8 @@ class Contender:
     folder: Path = Path()
     adapter: Adapter | None = None
     requirements: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()  # pinned, as its image gets them
+    closed: bool = False  # `packages` are all: installed without what they ask for
     reason: str = ""
 
     def server(self, port: int) -> tuple[LocalServer, Call]:
@@ -64,6 +67,7 @@ def run(call: bench.Run, progress: Progress) -> list[Record]:
     rounds = call.settings.rounds
     taken: dict[Contender, list[tuple[float, int]]] = {}
     failed: dict[Contender, str] = {}
+    slipped: dict[Contender, str] = {}  # one start that failed is told, a second one ends it
     with tempfile.TemporaryDirectory(prefix="lukewarm-targets-") as folder:
         contenders = list(_contenders(Path(folder), progress))
         for number in range(rounds + 1):
@@ -76,12 +80,13 @@ def run(call: bench.Run, progress: Progress) -> list[Record]:
                 try:
                     sample = first_answer(contender)
                 except LukewarmError as error:  # one platform's failure is its own row
-                    failed[contender] = str(error).partition("\n")[0]
+                    (failed if contender in slipped else slipped)[contender] = str(error).partition("\n")[0]
                     continue
                 if number:
                     taken.setdefault(contender, []).append(sample)
         progress(f"measured {len(contenders)} servers in {rounds} rounds", 1.0)
-        rows = [_record(c, taken.get(c, []), failed.get(c, c.reason), call) for c in contenders]
+        reasons = {**slipped, **failed}
+        rows = [_record(c, taken.get(c, []), reasons.get(c, c.reason), call) for c in contenders]
     bench.save(call.out / bench.RECORDS, rows, SUITE, keep=call.resume)
     return rows
 
@@ -168,13 +173,18 @@ def _contenders(folder: Path, progress: Progress) -> Iterator[Contender]:
         out = folder / row.name
         try:
             adapter: Adapter = TARGETS.load(row.name)
-            build(row.name, spec, folder, bundle.root, out)
+            artifact = build(row.name, spec, folder, bundle.root, out).manifest
         except LukewarmError as error:
             yield Contender(target=row.name, kind=OWN, reason=str(error))
             continue
         extras = [extra for extra in (adapter.extra, "serve" if adapter.needs_asgi else None) if extra]
         needs = (f"lukewarm[{','.join(extras)}]" if extras else "lukewarm",)
-        yield Contender(target=row.name, kind=OWN, folder=out, adapter=adapter, requirements=needs)
+        # what the platform's own builder adds is part of the image too
+        sdk = () if adapter.sdk_in_image or row.name not in hello.HELLOS else hello.HELLOS[row.name].requirements
+        yield Contender(
+            target=row.name, kind=OWN, folder=out, adapter=adapter, requirements=needs,
+            packages=(*artifact.requirements, *_pinned(sdk)), closed=artifact.closed and not sdk,
+        )  # fmt: skip
         if row.name not in hello.HELLOS:
             if not plain:
                 plain = True
@@ -187,14 +197,36 @@ def _hello(name: str, made: hello.Hello, artifact: Path, adapter: Adapter) -> Co
     copy = artifact.with_name(f"{name}-hello")
     shutil.copytree(artifact, copy, symlinks=True)
     hello.write(made, copy)
-    return Contender(target=name, kind=HELLO, folder=copy, adapter=adapter, requirements=made.requirements)
+    return Contender(
+        target=name, kind=HELLO, folder=copy, adapter=adapter, requirements=made.requirements,
+        packages=_pinned(made.requirements),
+    )  # fmt: skip
+
+
+def _pinned(names: tuple[str, ...]) -> tuple[str, ...]:
+    """At the versions that run here; a package that is not here is left to the index."""
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name}=={metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            found.append(name)
+    return tuple(found)
+
+
+def _size(contender: Contender) -> Installed | None:
+    """Its packages really installed into a folder; without an index, counted as they lie here. Raises MissingExtra."""
+    try:
+        return installed.afresh(contender.packages, closed=contender.closed) if contender.packages else None
+    except LukewarmError:
+        return installed.measure(contender.requirements) if contender.requirements else None
 
 
 def _record(contender: Contender, taken: list[tuple[float, int]], reason: str, call: bench.Run) -> Record:
     missing: dict[str, str] = {}
     size: Installed | None = None
     try:
-        size = installed.measure(contender.requirements) if contender.requirements else None
+        size = _size(contender)
     except MissingExtra as error:
         missing["installed"] = str(error)
     case = Case(
