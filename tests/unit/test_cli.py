@@ -135,3 +135,12 @@ def test_doctor_never_prints_a_credential(monkeypatch: pytest.MonkeyPatch, capsy
 def statuses(checks: object) -> dict[str, str]:
     assert hasattr(checks, "__iter__")
     return {check.name: check.status for check in checks if isinstance(check, Check)}
+
+
+@pytest.mark.parametrize("arguments", [["convert", "-f", "x" * 5000], ["init", "/proc/nowhere", "--source", "a/b"]])
+def test_paths_that_cannot_be_are_one_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(arguments) == 9
+    said = capsys.readouterr().err.strip()
+    assert said.startswith("error: ")
+    assert len(said.splitlines()) == 1
+    assert len(said) < 500

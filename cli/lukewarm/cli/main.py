@@ -39,6 +39,12 @@ EXTRAS = {
 # verb -> (module, attribute) where the names differ from the verb's
 _MODULES = {"import": ("lukewarm.cli.import_", "import_")}
 
+# what a path that the user gave, or the disk below it, can be blamed for
+_DISK = (
+    errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOENT,
+    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
+)  # fmt: skip
+
 EPILOG = """\b
 Exit codes: 0 done, 1 unexpected, 2 wrong use, 3 spec, 4 source model, 5 not supported,
 6 bundle, 7 accuracy over budget, 8 missing extra, 9 disk, 10 local server, 11 request,
@@ -107,8 +113,9 @@ def run(arguments: list[str] | None = None) -> int:
         sys.stderr.close()  # the reader of a pipe is gone: nobody to tell
         return 141
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EPERM, errno.EDQUOT):
-            _say(f"error: {error.strerror}: {error.filename or 'output'}; free space or choose another folder")
+        if error.errno in _DISK:
+            place = str(error.filename or "output")[:300]
+            _say(f"error: {error.strerror}: {place}; free space or choose another folder")
             return StorageError.exit_code
         traceback.print_exc()
         return 1
