@@ -68,7 +68,7 @@ test-fuzz: env
 
 ## make test-wheel    the built wheel in clean environments, one extra at a time
 test-wheel: env
-	$(BIN)/python -m pytest -q -m wheel
+	$(BIN)/python -m pytest -q -m "wheel and not slow"
 
 ## make test-engine   images built and run by a real container engine (installs one from Debian; needs root)
 test-engine: env

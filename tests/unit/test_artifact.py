@@ -177,11 +177,12 @@ def _own_class(tmp_path: Path, **spec: Any) -> ModelSpec:
 
 
 def test_the_file_of_ones_own_class_needs_no_include(tmp_path: Path) -> None:
-    (tmp_path / "up.py").write_text("class Up:\n    def predict(self, text: str) -> str:\n        return text.upper()\n")
+    source = "class Up:\n    def predict(self, text: str) -> str:\n        return text.upper()\n"
+    (tmp_path / "up.py").write_text(source)
     artifact = build("cloudrun", _own_class(tmp_path), tmp_path, tmp_path / "bundles/up-custom-none", tmp_path / "out")
     assert (artifact.root / "up.py").is_file()
+    elsewhere = tmp_path / "elsewhere"
     with pytest.raises(SpecError, match=r"there is no up\.py"):
-        elsewhere = tmp_path / "elsewhere"
         build("cloudrun", _own_class(tmp_path), elsewhere, tmp_path / "bundles/up-custom-none", tmp_path / "other")
 
 
