@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from lukewarm.benchmarks import bars, performance_doc, record
-from lukewarm.benchmarks.contenders import bare, fork
+from lukewarm.benchmarks.contenders import bare, fork, seq2seq
+from lukewarm.benchmarks.performance import TRANSLATION
 from lukewarm.benchmarks.record import SCHEMA, Case, Installed, Phases, Record, Warm
 from lukewarm.benchmarks.stats import Figure, figure
 from lukewarm.predictors.errors import SpecError
@@ -88,6 +90,23 @@ def test_a_bar_without_rows_stays_empty(rows: list[Record]) -> None:
     for name in ("throughput, batch 32", "page cache dropped, best ort", "translation, cold start"):
         line = find(rows, name)
         assert (line.value, line.verdict, line.note) == (None, "", "not measured")
+
+
+def test_a_translation_that_lost_too_much_counts_for_nothing() -> None:
+    def made(precision: str, warm_s: float, drop: float) -> Record:
+        one = row("ct2", precision, 0.2, warm_s)
+        case = msgspec.structs.replace(one.case, model=TRANSLATION)
+        return msgspec.structs.replace(one, case=case, accuracy={"bleu_drop": drop})
+
+    base = row(seq2seq.BACKEND, "fp32", 6.0, 1.0)
+    base = msgspec.structs.replace(base, case=msgspec.structs.replace(base.case, model=TRANSLATION))
+    real = row("transformers.pipeline", "fp32", 6.0, 1.6)
+    both = [real, base, made("int8", 0.2, 1.2), made("int8w", 0.4, 0.9)]
+    line = find(both, "translation, warm, batch 1")
+    assert (line.row, line.value, line.note) == ("ct2 int8w", pytest.approx(2.5), "BLEU lost: 0.90")
+    line = find(both[:3], "translation, warm, batch 1")
+    assert (line.value, line.verdict) == (None, "")
+    assert "more than 1 BLEU" in line.note
 
 
 def test_a_runtime_that_survives_no_fork_is_named(rows: list[Record]) -> None:
