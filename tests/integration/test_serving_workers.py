@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +52,22 @@ def answers_of(server: ServerProcess, count: int, known: set[str] = frozenset())
     """The last answer of each of `count` workers, at least one of them not among the known."""
     deadline = time.monotonic() + 60
     found: dict[str, Any] = {}
+
+    def ask(_: int) -> httpx.Response | None:
+        try:
+            return httpx.post(f"{server.url}/predict", json=PROMPT, timeout=30)
+        except httpx.TransportError:  # the connection was the killed worker's
+            return None
+
     while len(found) < count or known >= found.keys():
         assert time.monotonic() < deadline, found
-        try:
-            reply = httpx.post(f"{server.url}/predict", json=PROMPT, timeout=30)
-        except httpx.TransportError:  # the connection was the killed worker's
-            continue
-        if reply.status_code == 503:  # a worker that loads a model of its own
-            time.sleep(0.05)
-            continue
-        assert reply.status_code == 200, reply.text
-        found[reply.json()["meta"]["boot_id"]] = reply.json()
+        # at once: one caller after the other would meet the same idle worker for ever
+        with ThreadPoolExecutor(2 * count) as pool:
+            replies = [reply for reply in pool.map(ask, range(2 * count)) if reply is not None]
+        for reply in replies:
+            assert reply.status_code in (200, 503), reply.text  # 503: a worker that loads a model of its own
+            if reply.status_code == 200:
+                found[reply.json()["meta"]["boot_id"]] = reply.json()
     return found
 
 
