@@ -99,7 +99,7 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path, bundle: Path, monkeypat
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(builder, "_link_or_copy", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match=f"cannot write below {before.root.parent}: No space"):
         make(tmp_path, bundle, msgspec.structs.replace(SPEC, env={"A": "b"}))
     assert Artifact.open(before.root).manifest == before.manifest
     assert [path.name for path in before.root.parent.iterdir()] == ["cloudrun"]

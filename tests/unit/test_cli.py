@@ -52,6 +52,36 @@ def test_unknown_option_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None
     assert "--max-tokens" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "1e999"])
+def test_a_number_that_is_not_finite_is_refused_before_a_model_loads(
+    value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["predict", "hi", "-f", str(tmp_path), "--temperature", value]) == 2
+    assert f"'--temperature': '{value}' is not a finite number" in capsys.readouterr().err
+
+
+def test_a_backend_without_precisions_needs_none_in_the_spec(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lukewarm.yaml").write_text("name: e\nbackend: echo\n")
+    assert run(["convert", "-f", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert run(["predict", "one two", "-f", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "one two\n"
+
+
+def test_a_failing_predictor_is_one_line_and_exit_14(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "lukewarm.yaml").write_text("name: own\npredictor: own_failing:Own\n")
+    (tmp_path / "own_failing.py").write_text(
+        "class Own:\n    def predict(self, text: str):\n        raise ValueError('two\\nlines')\n"
+    )
+    assert run(["convert", "-f", str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert run(["predict", "-f", str(tmp_path), "--request", '{"inputs": {"text": "a"}}']) == 14
+    said = capsys.readouterr().err
+    assert re.fullmatch(r"error: own_failing:Own failed in predict: ValueError: two lines \(.*:3\)\n", said)
+
+
 @pytest.mark.parametrize("arguments", [["predict", "hi"], ["convert"], ["build", "bento"], ["bench"]])
 def test_no_spec_is_exit_3(arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*arguments, "-f", str(tmp_path)]) == 3

@@ -122,7 +122,7 @@ def test_cancel_ends_a_stream_and_its_generator(tmp_path: Path) -> None:
     [
         ("return 1 / 0", "ZeroDivisionError"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
-        ("return object()", "builtins.object, which JSON cannot carry"),
+        ("return object()", "returned object, which JSON cannot carry"),
         ("raise RecursionError", "RecursionError"),
     ],
 )
@@ -208,3 +208,38 @@ def test_what_cannot_work_is_said_at_setup(tmp_path: Path, source: str, words: s
 def test_faults_at_setup(tmp_path: Path, source: str, words: str) -> None:
     with pytest.raises(PredictorError, match=words):
         make(tmp_path, source)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("raise KeyboardInterrupt", "KeyboardInterrupt: no message"),
+        ("import asyncio; raise asyncio.CancelledError", "CancelledError: no message"),
+        ("raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})", "Odd: its message cannot be read"),
+        ("return complex(1, 2)", "returned complex, which JSON cannot carry; return text"),
+        ("return [chr(0xD800)]", "surrogates not allowed"),
+    ],
+)
+def test_odd_faults_end_one_request_and_name_the_users_file(tmp_path: Path, line: str, words: str) -> None:
+    predictor = make(tmp_path, f"class Upper:\n    def predict(self):\n        {line}\n")
+    caught: list[BaseException] = []
+
+    def run() -> None:  # as in a server: not in the main thread, which Ctrl-C interrupts
+        try:
+            ask(predictor)
+        except BaseException as error:  # noqa: BLE001 - judged below
+            caught.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(20)
+    assert isinstance(caught[0], PredictorError)
+    assert words in str(caught[0])
+    assert "user_code.py:" in str(caught[0])
+
+
+def test_a_value_that_was_not_yielded_streams_as_itself(tmp_path: Path) -> None:
+    predictor = make(tmp_path, "class Upper:\n    def predict(self):\n        return {'a': float('nan'), 'b': b'x'}\n")
+    *_, last = predictor.stream(CustomRequest(inputs={}))
+    assert ask(predictor)["b"] == "eA=="
+    assert repr(last.result) == repr(CustomResult(output=ask(predictor)))  # by repr: NaN is not equal to itself

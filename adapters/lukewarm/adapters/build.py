@@ -18,6 +18,7 @@ from lukewarm.adapters.closure import closed_list
 from lukewarm.adapters.requirements import installed_bytes, runtime_requirements
 from lukewarm.adapters.targets import TARGETS
 from lukewarm.adapters.vendor import included_files, shipped_sources
+from lukewarm.convert.storage import explained
 from lukewarm.predictors.bundle import Bundle, sha256
 from lukewarm.predictors.errors import BundleError, SpecError, StorageError, UnsupportedError, unknown
 from lukewarm.predictors.spec import ModelSpec
@@ -132,14 +133,15 @@ def write(plan: ArtifactPlan, bundle: Bundle, name: str, out: Path) -> Artifact:
         if old and old.manifest.key == key and _untouched(old):
             return old
     Bundle.open(bundle.root, verify=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    try:
-        work.chmod(0o755)
-        manifest = _fill(work, plan, bundle, name, sources, key)
-        _replace(work, out)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with explained(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        try:
+            work.chmod(0o755)
+            manifest = _fill(work, plan, bundle, name, sources, key)
+            _replace(work, out)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return Artifact(out, manifest, fresh=True)
 
 

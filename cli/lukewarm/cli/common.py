@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -22,6 +23,17 @@ spec_option = click.option(
     help="The spec file, or the folder that holds one; - reads it from a pipe.",
 )  # fmt: skip
 json_option = click.option("--json", "as_json", is_flag=True, help="Print data as JSON on standard output.")
+
+
+class Finite(click.FloatRange):
+    """A number within its range; NaN and infinity, which every range lets through, are refused before a model loads."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number.", param, ctx)
+        return number
+
 
 Progress = Callable[[str, float | None], None]  # (what is happening, fraction done or None)
 

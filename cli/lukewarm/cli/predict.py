@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import click
 import msgspec
 
-from lukewarm.cli.common import json_option, open_project, print_json, spec_option
+from lukewarm.cli.common import Finite, json_option, open_project, print_json, spec_option
 from lukewarm.predictors.errors import RequestError
 
 _INPUT_KEY = {
@@ -25,10 +26,10 @@ _INPUT_KEY = {
 @click.option("--precision", help="Default: the spec's.")
 @click.option("--request", "request_json", help="The whole request as JSON; '-' reads standard input.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1))
-@click.option("--temperature", type=click.FloatRange(min=0))
+@click.option("--temperature", type=Finite(min=0))
 @click.option("--top-k", type=click.IntRange(min=0))
-@click.option("--top-p", type=click.FloatRange(min=0, max=1, min_open=True))
-@click.option("--repetition-penalty", type=click.FloatRange(min=0, min_open=True))
+@click.option("--top-p", type=Finite(min=0, max=1, min_open=True))
+@click.option("--repetition-penalty", type=Finite(min=0, min_open=True))
 @click.option("--stop", multiple=True, help="May be given several times.")
 @click.option("--seed", type=click.IntRange(min=0))
 @click.option("--chat", is_flag=True, help="Send TEXT as a user's message through the model's chat template.")
@@ -41,16 +42,19 @@ def predict(text: str | None, spec_path: Path, as_json: bool, stream: bool, **op
 
     Example: lukewarm predict "The capital of France is" --max-new-tokens 8
     """
+    from lukewarm.cli.build import chosen
     from lukewarm.predictors.bundle import Bundle
     from lukewarm.predictors.predictor import Runtime
     from lukewarm.serving.engine import Engine
 
+    # what failed is said once, as the error; a server's log has the traceback too
+    logging.getLogger("lukewarm.worker").addHandler(logging.NullHandler())
     runtime = Runtime(threads=options["threads"], device=options["device"])
     if options["bundle"]:
         engine = Engine.open(options["bundle"], runtime)
     else:
-        project = open_project(spec_path)
-        bundle = Bundle.open(project.bundle_dir(options["backend"], options["precision"]))
+        project = chosen(open_project(spec_path), options["backend"], options["precision"])
+        bundle = Bundle.open(project.bundle_dir())
         engine = Engine(bundle, project.spec, runtime)
     payload = _payload(text, options, engine.bundle.manifest.task)
     engine.start()

@@ -15,11 +15,8 @@ from lukewarm.predictors.errors import StorageError
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
 # libraries written in Rust and C++ pass the system's sentence on, without its number
-_FULL_WORDS = (
-    *(os.strerror(number) for number in _FULL),
-    # numpy's own, without a number
-    "Not enough free space to write", "problem writing element", "requested and",
-)  # fmt: skip
+_NUMPY_WORDS = ("Not enough free space to write", "problem writing element", "requested and")  # its own, no number
+_FULL_WORDS = (*(os.strerror(number) for number in _FULL), *_NUMPY_WORDS)
 
 
 @contextlib.contextmanager
@@ -86,7 +83,7 @@ def _storage_reason(error: BaseException, folder: Path) -> str | None:
             return seen.strerror
         for words in _FULL_WORDS:
             if words in str(seen):
-                return words
+                return os.strerror(errno.ENOSPC) if words in _NUMPY_WORDS else words
         seen = seen.__cause__ or seen.__context__
     return None
 

@@ -80,6 +80,8 @@ def load(source: Source) -> Any:
         return AutoTokenizer.from_pretrained(source.root, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises whatever its readers raise
         reason = " ".join(str(error).split())[:300] or type(error).__name__
+        if not any((source.root / name).is_file() for name in (TOKENIZER_FILE, "tokenizer_config.json")):
+            reason = "add tokenizer.json, or the tokenizer_config.json that names the tokenizer_class of its vocabulary"
         raise SourceError(f"transformers cannot read the tokenizer of {source.root}: {reason}") from error
 
 

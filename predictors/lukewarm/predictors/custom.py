@@ -29,7 +29,6 @@ from lukewarm.predictors.spec import Task
 from lukewarm.predictors.tasks import CustomRequest, CustomResult, Delta, Request, Result
 
 T = TypeVar("T")
-_USER_FAULTS = (Exception, SystemExit)  # whatever a user's code raises, sys.exit() included, ends one request only
 
 
 class CustomPredictor(Predictor):
@@ -57,8 +56,8 @@ class CustomPredictor(Predictor):
     def stream(self, request: Request, cancel: threading.Event = NEVER) -> Iterator[Delta]:
         """Text pieces as they are, others as one line of JSON each."""
         pieces = []
-        for _, piece in self._pieces(request, cancel):
-            pieces.append((True, piece))
+        for yielded, piece in self._pieces(request, cancel):
+            pieces.append((yielded, piece))
             yield Delta(text=piece if isinstance(piece, str) else msgspec.json.encode(piece).decode() + "\n")
         yield Delta(result=CustomResult(output=_whole(pieces)))
 
@@ -92,18 +91,24 @@ class CustomPredictor(Predictor):
         """Call the user's code; turn its faults into errors of ours. Errors of ours (RequestError) pass."""
         try:
             return call()
-        except LukewarmError:
+        except (LukewarmError, GeneratorExit):
             raise
-        except _USER_FAULTS as error:
+        except BaseException as error:  # sys.exit(), a cancelled task and the like end one request only
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # Ctrl-C; no other thread is sent one
             raise PredictorError(
-                f"{self._path} failed in {method}: {type(error).__name__}: {error} ({self._place(error)})"
+                f"{self._path} failed in {method}: {type(error).__name__}: {_said(error)} ({self._place(error)})"
             ) from error
 
     def _place(self, error: BaseException) -> str:
-        """The innermost line of the user's own module in a traceback, else the innermost of all."""
+        """The innermost line of the user's own module in a traceback, else the innermost that is not of this file."""
         frames = traceback.extract_tb(error.__traceback__)
         file = getattr(sys.modules.get(self._path.partition(":")[0]), "__file__", None)
-        frame = [frame for frame in frames if frame.filename == file][-1:] or frames[-1:]
+        theirs = [frame for frame in frames if frame.filename != __file__]
+        frame = [frame for frame in theirs if frame.filename == file][-1:] or theirs[-1:]
+        code = getattr(getattr(getattr(self, "_instance", None), "predict", None), "__code__", None)
+        if not frame and code is not None:  # what it returned is at fault
+            return f"{code.co_filename}:{code.co_firstlineno}"
         return f"{frame[0].filename}:{frame[0].lineno}" if frame else "no line known"
 
 
@@ -164,6 +169,14 @@ def _settled(value: Any) -> Any:
     return asyncio.run(value)
 
 
+def _said(error: BaseException) -> str:
+    """An exception's message on one line, even of a class whose own `__str__` fails."""
+    try:
+        return " ".join(str(error).split()) or "no message"
+    except Exception:  # noqa: BLE001 - the user's code
+        return "its message cannot be read"
+
+
 def _whole(pieces: list[tuple[bool, Any]]) -> Any:
     """The output of all pieces: joined if they are texts, else a list; a value that was not yielded stays itself."""
     if len(pieces) == 1 and not pieces[0][0]:
@@ -173,8 +186,10 @@ def _whole(pieces: list[tuple[bool, Any]]) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """JSON's own types. Raises TypeError naming the type that JSON cannot carry."""
-    return msgspec.to_builtins(value, str_keys=True, enc_hook=_from_library)
+    """JSON's own types; bytes are base64, NaN and infinities null. Raises TypeError naming what JSON cannot carry."""
+    plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_from_library)
+    msgspec.json.encode(plain)  # half of a surrogate pair is found here, not in the midst of an answer
+    return plain
 
 
 def _from_library(value: Any) -> Any:
@@ -184,4 +199,7 @@ def _from_library(value: Any) -> Any:
             return convert()
     if isinstance(value, Path):
         return str(value)
-    raise TypeError(f"predict returned {type(value).__module__}.{type(value).__qualname__}, which JSON cannot carry")
+    name = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.")
+    raise TypeError(
+        f"predict returned {name}, which JSON cannot carry; return text, numbers, lists, dicts, arrays or bytes"
+    )

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
 
-from lukewarm.predictors.errors import CancelledError, LukewarmError, RequestError
+from lukewarm.predictors.errors import CancelledError, LukewarmError, PredictorError, RequestError
 from lukewarm.predictors.predictor import Predictor
 from lukewarm.predictors.spec import Batching
 from lukewarm.predictors.tasks import Delta, Request, Result
@@ -21,6 +21,8 @@ OnDelta = Callable[[str], None]
 
 class PredictionError(LukewarmError):
     """The predictor itself failed; not the caller's fault."""
+
+    exit_code = PredictorError.exit_code
 
 
 class Run:
@@ -176,7 +178,7 @@ class Worker:
             return False
         try:
             self._predictor.check(job.request)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a predictor may be anyone's code
+        except BaseException as error:  # noqa: BLE001 - a predictor may be anyone's code
             self._finish(job, _fault(error))
             return False
         return True
@@ -188,7 +190,7 @@ class Worker:
             results: Sequence[Result] = self._predictor.predict_batch([job.request for job in jobs], run.cancel)
             if len(results) != len(jobs):
                 raise PredictionError(f"predict_batch gave {len(results)} results for {len(jobs)} requests")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - one bad item must fail neither the thread nor its neighbours
+        except BaseException as error:  # noqa: BLE001 - one bad item must fail neither the thread nor its neighbours
             run.exec_s = time.perf_counter() - started
             self._observe(run, len(jobs) > 1)
             if len(jobs) == 1:
@@ -245,7 +247,7 @@ class _Stream:
                 self.job.on_delta(delta.text)
             if delta.result is not None:
                 self.outcome = delta.result
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - as in _batch
+        except BaseException as error:  # noqa: BLE001 - as in _batch
             self.outcome = _fault(error)
             return False
         finally:
@@ -257,6 +259,6 @@ def _fault(error: BaseException) -> BaseException:
     if isinstance(error, RequestError):
         return error
     log.error("the predictor failed", exc_info=error)
-    fault = PredictionError(f"{type(error).__name__}: {error}")
+    fault = PredictionError(str(error) if isinstance(error, LukewarmError) else f"{type(error).__name__}: {error}")
     fault.__cause__ = error
     return fault
