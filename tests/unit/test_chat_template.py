@@ -93,7 +93,7 @@ def test_no_template(tmp_path: Path) -> None:
 
 
 def test_a_broken_template_is_the_bundles_fault() -> None:
-    with pytest.raises(BundleError, match=r"chat_template\.jinja is not a template"):
+    with pytest.raises(BundleError, match=r"chat_template\.jinja, line 1 is not a template"):
         compile_template("{% for m in messages %}")
 
 

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lukewarm.convert import architectures, hub, open_source, tokenizer
+from lukewarm.convert import api, architectures, hub, open_source, tokenizer
 from lukewarm.convert import weights as checks
+from lukewarm.convert.job import Job
 from lukewarm.predictors.errors import SourceError, UnsafeWeights, UnsupportedError
+from lukewarm.predictors.spec import ModelSpec
 from support.sources import CONFIG, TOKENIZER, safetensors, weights, with_header, write_source
 
 
@@ -272,3 +274,22 @@ def test_chat_templates_are_found_in_every_place(source: Path, where: str, text:
     assert tokenizer.chat_template(source) is None
     (source / where).write_text(text)
     assert tokenizer.chat_template(source) == "{{ a }}"
+
+
+def test_a_chat_template_that_is_none_is_refused_with_its_line_where_chat_is_served(source: Path) -> None:
+    (source / "chat_template.jinja").write_text("{% for m in messages %}\n{{ m.content }}\n{% endfr %}", "utf-8")
+    tokenizer.check(opened(source))
+    with pytest.raises(SourceError, match=r"chat template cannot be read, line 3: .*endfr.*takes prompts only"):
+        tokenizer.check(opened(source), chat=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [("LlamaForCausalLM", "bnb or ct2 or hf"), ("FutureForCausalLM", "bnb or hf")],
+)
+def test_advice_leaves_out_backends_that_are_known_to_refuse(source: Path, name: str, advice: str) -> None:
+    config = json.loads((source / "config.json").read_text("utf-8")) | {"architectures": [name]}
+    (source / "config.json").write_text(json.dumps(config), "utf-8")
+    spec = ModelSpec(name="m", source=str(source), backend="ort", precision="fp32")
+    job = Job(spec=spec, source=opened(source), out=source, scratch=source, cache=source, progress=lambda *_: None)
+    assert str(api._not_convertible(job, ValueError("odd"))).endswith(f"(ValueError: odd); try backend {advice}")

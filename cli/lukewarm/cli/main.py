@@ -114,8 +114,8 @@ def run(arguments: list[str] | None = None) -> int:
         return 141
     except OSError as error:
         if error.errno in _DISK:
-            place = str(error.filename or "output")[:300]
-            _say(f"error: {error.strerror}: {place}; free space or choose another folder")
+            place = f": {str(error.filename)[:300]}" if error.filename else " where the results are written"
+            _say(f"error: {error.strerror}{place}; free space or choose another folder")
             return StorageError.exit_code
         traceback.print_exc()
         return 1

@@ -24,7 +24,8 @@ from lukewarm.predictors.errors import (
     UnsupportedError,
 )
 from lukewarm.predictors.predictor import check_supported
-from lukewarm.predictors.spec import ModelSpec
+from lukewarm.predictors.registry import BACKENDS
+from lukewarm.predictors.spec import ModelSpec, Task
 
 _DEFAULTS = ConvertOptions()
 
@@ -164,11 +165,24 @@ def _build(run: _Run, temp: Path, cache: Path, progress: Progress) -> None:
 
 def _not_convertible(job: Job, error: Exception) -> UnsupportedError:
     spec, reason = job.spec, " ".join(str(error).split())[:300]
-    able = sorted(name for task, name in table.CONVERTERS if task == spec.task and name != spec.backend)
-    return UnsupportedError(
-        f"{job.source.architecture} cannot be converted for {spec.backend} ({type(error).__name__}: {reason}); "
-        f"try backend {' or '.join(able)}"
+    able = sorted(
+        name
+        for task, name in table.CONVERTERS
+        if task == spec.task and name != spec.backend and _may(task, name, job.source)
     )
+    advice = f"try backend {' or '.join(able)}" if able else "serve it with your own class (predictor: module:Class)"
+    return UnsupportedError(
+        f"{job.source.architecture} cannot be converted for {spec.backend} ({type(error).__name__}: {reason}); {advice}"
+    )
+
+
+def _may(task: Task, backend: str, source: Source) -> bool:
+    """Whether nothing known speaks against this backend: no advice to go where the next refusal waits."""
+    try:
+        table.converter(task, backend).check(source, BACKENDS.load(backend).support[task][0])
+    except LukewarmError:
+        return False
+    return True
 
 
 def _write(root: Path, manifest: Manifest) -> None:

@@ -19,7 +19,7 @@ class BnbConverter:
 
     def check(self, source: Source, precision: str) -> None:
         architectures.check_causal(source, "bnb")
-        tokenizer.check(source)
+        tokenizer.check(source, chat=True)
 
     def convert(self, job: Job) -> Converted:
         model = job.out / MODEL

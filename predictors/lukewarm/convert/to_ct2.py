@@ -16,7 +16,7 @@ class Ct2Converter:
 
     def check(self, source: Source, precision: str) -> None:
         architectures.check_ct2(source)
-        tokenizer.check(source)
+        tokenizer.check(source, chat=True)
 
     def convert(self, job: Job) -> Converted:
         special = tokenizer.write(job.source, job.out)

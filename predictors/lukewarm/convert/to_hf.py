@@ -22,7 +22,7 @@ class HfConverter:
 
     def check(self, source: Source, precision: str) -> None:
         architectures.check_causal(source, "hf")
-        tokenizer.check(source)
+        tokenizer.check(source, chat=True)
 
     def convert(self, job: Job) -> Converted:
         model = job.out / MODEL

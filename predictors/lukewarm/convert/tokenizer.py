@@ -9,7 +9,8 @@ from typing import Any
 
 from lukewarm.convert.source import Source
 from lukewarm.convert.weights import read_json
-from lukewarm.predictors.errors import SourceError, UnsupportedError
+from lukewarm.predictors.chat_template import compile_template
+from lukewarm.predictors.errors import BundleError, SourceError, UnsupportedError
 from lukewarm.predictors.tokenization import TOKENIZER_FILE, compact
 
 TEMPLATE = "chat_template.jinja"
@@ -24,13 +25,29 @@ _FILES = (
 )
 
 
-def check(source: Source) -> None:
-    """Refuse a source without a tokenizer, or with one that cannot belong to it. Imports nothing heavy."""
+def check(source: Source, *, chat: bool = False) -> None:
+    """Refuse a source without a tokenizer, or with one that cannot belong to it. Imports nothing heavy.
+
+    `chat`: refuse one whose chat template is no template, too.
+    """
     present = [name for name in _FILES if (source.root / name).is_file()]
     if not present:
         raise SourceError(f"{source.root} has no tokenizer (tokenizer.json, or the model's vocabulary files)")
     if (source.root / TOKENIZER_FILE).is_file():
         check_size(read_json(source.root / TOKENIZER_FILE), source)
+    if chat and (template := chat_template(source.root)):
+        try:
+            compile_template(template)
+        except BundleError as error:
+            raise SourceError(
+                f"{source.root}: the chat template cannot be read{_line(error.__cause__)}: {error.__cause__}; "
+                "mend it, or take it out: the model then takes prompts only"
+            ) from error
+
+
+def _line(error: BaseException | None) -> str:
+    line = getattr(error, "lineno", None)
+    return "" if line is None else f", line {line}"
 
 
 def check_size(tokenizer: Mapping[str, Any], source: Source) -> None:

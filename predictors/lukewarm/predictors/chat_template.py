@@ -90,7 +90,10 @@ def compile_template(source: str) -> Template:
     try:
         return environment.from_string(source)
     except jinja2.TemplateError as error:
-        raise BundleError(f"{TEMPLATE_FILE} is not a template: {error}; mend it and run: lukewarm convert") from error
+        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        raise BundleError(
+            f"{TEMPLATE_FILE}{line} is not a template: {error}; mend it and run: lukewarm convert"
+        ) from error
 
 
 def _tojson(

@@ -32,7 +32,7 @@ class OrtConverter:
 
     def check(self, source: Source, precision: str) -> None:
         architectures.check_causal(source, "ort")
-        tokenizer.check(source)
+        tokenizer.check(source, chat=True)
 
     def convert(self, job: Job) -> Converted:
         special = tokenizer.write(job.source, job.out)
