@@ -56,8 +56,9 @@ def test_unknown_option_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_number_that_is_not_finite_is_refused_before_a_model_loads(
     value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["predict", "hi", "-f", str(tmp_path), "--temperature", value]) == 2
-    assert f"'--temperature': '{value}' is not a finite number" in capsys.readouterr().err
+    for verb, option in (("predict", "--temperature"), ("bench", "--limit"), ("serve", "--timeout")):
+        assert run([verb, "-f", str(tmp_path), option, value]) == 2
+        assert f"'{option}': '{value}' is not a finite number" in capsys.readouterr().err
 
 
 def test_a_backend_without_precisions_needs_none_in_the_spec(

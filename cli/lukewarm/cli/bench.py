@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from lukewarm.cli.common import Project, json_option, open_project, print_json, progress, spec_option
+from lukewarm.cli.common import Finite, Project, json_option, open_project, print_json, progress, spec_option
 
 SUITES = ("bench", "performance", "targets")
 
@@ -24,7 +24,7 @@ SUITES = ("bench", "performance", "targets")
 @click.option("--threads", type=click.IntRange(0, 1024), default=0, show_default=True, help="0: every processor.")
 @click.option("--core", type=click.IntRange(min=0), help="Pin every measured process to this processor.")
 @click.option("--cold-cache", is_flag=True, help="Drop packages and bundle from the page cache before every start.")
-@click.option("--limit", "limit_s", type=click.FloatRange(1), default=600.0, show_default=True, help="s per process.")
+@click.option("--limit", "limit_s", type=Finite(1), default=600.0, show_default=True, help="s per process.")
 @click.option("--no-baseline", is_flag=True, help="Leave out transformers.pipeline.")
 @click.option("--quick", is_flag=True, help="A small case: 2 rounds, 8 tokens, the usual precisions.")
 @click.option("--resume", is_flag=True, help="Keep what an earlier run measured under the same conditions.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lukewarm.cli.common import Project, json_option, open_project, print_json, progress, spec_option
+from lukewarm.cli.common import Finite, Project, json_option, open_project, print_json, progress, spec_option
 from lukewarm.predictors.errors import RequestError
 
 LOCAL = "local"  # not a target: the bundle itself, without an artifact
@@ -23,7 +23,7 @@ LOCAL = "local"  # not a target: the bundle itself, without an artifact
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, help="0: a free one.")
 @click.option("--request", "request_json", help="Send this JSON, print the answer, stop; '-' reads standard input.")
-@click.option("--timeout", "timeout_s", type=click.FloatRange(min=1), help="Seconds until ready; default the target's.")
+@click.option("--timeout", "timeout_s", type=Finite(min=1), help="Seconds until ready; default the target's.")
 @json_option
 def serve(target: str, spec_path: Path, request_json: str | None, as_json: bool, **options: Any) -> None:
     """Serve TARGET on this machine: `local` serves the bundle; any other builds its artifact and runs it.
