@@ -6,7 +6,7 @@ import json
 import warnings
 from pathlib import Path
 
-from lukewarm.convert import ct2_loaders, frameworks
+from lukewarm.convert import ct2_int8, ct2_loaders, frameworks
 from lukewarm.convert.job import Job
 from lukewarm.predictors.errors import MissingExtra, UnsupportedError
 
@@ -35,7 +35,14 @@ def write_model(job: Job) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             converter = TransformersConverter(str(job.source.root), low_cpu_mem_usage=True)
-            converter.convert(str(job.out / MODEL), quantization=stored)
+            if job.spec.precision == "int8":
+                specification = converter._load()
+                specification.validate()
+                ct2_int8.quantize(specification)
+                (job.out / MODEL).mkdir()
+                specification.save(str(job.out / MODEL))
+            else:
+                converter.convert(str(job.out / MODEL), quantization=stored)
     except (ValueError, AttributeError, KeyError, NotImplementedError) as error:
         raise UnsupportedError(
             f"CTranslate2 cannot convert {job.source.architecture}: {error}; these can: ort, hf"
