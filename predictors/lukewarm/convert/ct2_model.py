@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 from lukewarm.convert import ct2_int8, ct2_loaders, frameworks
 from lukewarm.convert.job import Job
@@ -23,7 +24,7 @@ TYPES = {
 
 def write_model(job: Job) -> None:
     """Write `model/` at the job's precision. Raises UnsupportedError with the library's reason, MissingExtra."""
-    stored, _ = TYPES[job.spec.precision]
+    stored, computed = TYPES[job.spec.precision]
     library = frameworks.transformers()
     try:
         from ctranslate2.converters import TransformersConverter
@@ -35,12 +36,8 @@ def write_model(job: Job) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             converter = TransformersConverter(str(job.source.root), low_cpu_mem_usage=True)
-            if job.spec.precision == "int8":
-                specification = converter._load()
-                specification.validate()
-                ct2_int8.quantize(specification)
-                (job.out / MODEL).mkdir()
-                specification.save(str(job.out / MODEL))
+            if computed == "int8":
+                _write_int8(converter, job.out / MODEL)
             else:
                 converter.convert(str(job.out / MODEL), quantization=stored)
     except (ValueError, AttributeError, KeyError, NotImplementedError) as error:
@@ -48,6 +45,15 @@ def write_model(job: Job) -> None:
             f"CTranslate2 cannot convert {job.source.architecture}: {error}; these can: ort, hf"
         ) from error
     name_unknown_token(job.out / MODEL)
+
+
+def _write_int8(converter: Any, folder: Path) -> None:
+    """What `converter.convert` does, with our scales."""
+    specification = converter._load()
+    specification.validate()
+    ct2_int8.quantize(specification)
+    folder.mkdir()
+    specification.save(str(folder))
 
 
 def name_unknown_token(folder: Path) -> None:
