@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
-from lukewarm.convert import ct2_loaders, frameworks
+from lukewarm.convert import ct2_int8, ct2_loaders, ct2_smooth, frameworks
 from lukewarm.convert.job import Job
 from lukewarm.predictors.errors import MissingExtra, UnsupportedError
 
@@ -21,9 +22,13 @@ TYPES = {
 }
 
 
-def write_model(job: Job) -> None:
-    """Write `model/` at the job's precision. Raises UnsupportedError with the library's reason, MissingExtra."""
-    stored, _ = TYPES[job.spec.precision]
+def write_model(job: Job) -> dict[str, Any]:
+    """Write `model/` at the job's precision; returns what the manifest shall say of it.
+
+    Raises UnsupportedError with the library's reason, MissingExtra.
+    """
+    said: dict[str, Any] = {}
+    stored, computed = TYPES[job.spec.precision]
     library = frameworks.transformers()
     try:
         from ctranslate2.converters import TransformersConverter
@@ -35,12 +40,46 @@ def write_model(job: Job) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             converter = TransformersConverter(str(job.source.root), low_cpu_mem_usage=True)
-            converter.convert(str(job.out / MODEL), quantization=stored)
+            if computed == "int8":
+                said = _write_int8(job, converter)
+            else:
+                converter.convert(str(job.out / MODEL), quantization=stored)
     except (ValueError, AttributeError, KeyError, NotImplementedError) as error:
         raise UnsupportedError(
             f"CTranslate2 cannot convert {job.source.architecture}: {error}; these can: ort, hf"
         ) from error
     name_unknown_token(job.out / MODEL)
+    return said
+
+
+def _write_int8(job: Job, converter: Any) -> dict[str, Any]:
+    """What `converter.convert` does, with smoothed activations where we can, and with our scales."""
+    said: dict[str, Any] = {}
+    if job.spec.task == "text-generation" and job.source.config.get("model_type") in ct2_smooth.MODEL_TYPES:
+        load = converter.load_model
+
+        def load_smoothed(*names: Any, **options: Any) -> Any:
+            model = load(*names, **options).float().eval()
+            said["smoothed_pairs"] = _smooth(job, model)
+            return model
+
+        converter.load_model = load_smoothed
+    specification = converter._load()
+    specification.validate()
+    ct2_int8.quantize(specification)
+    (job.out / MODEL).mkdir()
+    specification.save(str(job.out / MODEL))
+    return said
+
+
+def _smooth(job: Job, model: Any) -> int:
+    from lukewarm.convert.accuracy import _Encoder
+    from lukewarm.predictors.tokenization import TOKENIZER_FILE, Tokenizer
+
+    encoder = _Encoder(Tokenizer(job.out / TOKENIZER_FILE))
+    rows = ct2_smooth.calibration_rows(encoder, job.source.vocab_size or 1, job.source.max_context_tokens)
+    job.progress(f"{job.spec.name}: smoothing activations", None)
+    return ct2_smooth.smooth(model, rows)
 
 
 def name_unknown_token(folder: Path) -> None:

@@ -20,9 +20,9 @@ class Ct2Converter:
 
     def convert(self, job: Job) -> Converted:
         special = tokenizer.write(job.source, job.out)
-        write_model(job)
+        said = write_model(job)
         _check_vocabulary(job)
-        options = {"special_tokens": special, "compute_type": TYPES[job.spec.precision][1]}
+        options = {"special_tokens": special, "compute_type": TYPES[job.spec.precision][1]} | said
         return Converted(options=options, packages=self.packages)
 
 
