@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +75,16 @@ def providers(device: str) -> list[Any]:
     return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
 
 
-def run(session: Any, binding: Any, cancel: threading.Event, *, watch: bool) -> None:
-    """One run over bound buffers. With `watch` a cancel signal stops it within moments: CancelledError."""
+def run(call: Callable[[Any], object], cancel: threading.Event, *, watch: bool) -> None:
+    """`call(RunOptions or None)`. With `watch` a cancel signal stops its runs within moments: CancelledError."""
     if cancel.is_set():
         raise CancelledError
     if not watch or cancel is NEVER:
-        session.run_with_iobinding(binding)
+        call(None)
         return
     with _terminated_by(cancel) as options:
         try:
-            session.run_with_iobinding(binding, options)
+            call(options)
         except Exception as error:  # a terminated run raises the runtime's general failure
             if cancel.is_set():
                 raise CancelledError from error
@@ -93,7 +93,7 @@ def run(session: Any, binding: Any, cancel: threading.Event, *, watch: bool) -> 
 
 @contextlib.contextmanager
 def _terminated_by(cancel: threading.Event) -> Iterator[Any]:
-    """RunOptions of one run, whose `terminate` follows `cancel`."""
+    """RunOptions whose `terminate` follows `cancel`."""
     options = library().RunOptions()
     done = threading.Event()
 
