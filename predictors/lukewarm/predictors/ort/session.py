@@ -45,7 +45,10 @@ def open_graph(path: Path, runtime: Runtime, *, prepack: bool = True) -> Any:
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # one pattern would be kept for every shape ever seen
     options.log_severity_level = 3
-    entries = {"session.force_spinning_stop": "1"}  # idle threads cost money where CPU time is billed
+    entries = {
+        "session.force_spinning_stop": "1",  # idle threads cost money where CPU time is billed
+        "session.intra_op.spin_duration_us": "3000",  # new ones would spin for some 40 ms, while weights are packed
+    }
     if runtime.thread_count() > available_cpus():
         entries["session.intra_op.allow_spinning"] = "0"
     if not prepack:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lukewarm.predictors.generation import Decoder, DecoderGenerator
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 GRAPH = "model.onnx"
 WEIGHTS = "model/model.onnx.data"
+# Reading the tokenizer holds the interpreter's lock in one go: a session that had not got past Python would wait for it.
+_HEAD_START_S = 0.02
 
 
 class OrtTextGenerator(DecoderGenerator):
@@ -39,7 +43,10 @@ class OrtTextGenerator(DecoderGenerator):
         with contextlib.ExitStack() as stack:
             stack.enter_context(huge_heap(copied_bytes))
             library()
-            return beside(self._open, stack.pop_all().close)
+            opened = beside(self._open, stack.pop_all().close)
+        if len(self._graphs()) > 1:
+            time.sleep(_HEAD_START_S)
+        return opened
 
     def decoder(self, cancel: threading.Event) -> Decoder:
         from lukewarm.predictors.ort.decoder import OrtDecoder
@@ -59,5 +66,7 @@ class OrtTextGenerator(DecoderGenerator):
 
         options = self.bundle.manifest.options
         self._layers = [(int(heads), int(size)) for heads, size in options["layers"]]
-        paths = [self.bundle.path(f"model/{name}") for name in options.get("parts", [GRAPH])]
-        self._parts = Parts.open(paths, self.runtime, prepack=self._prepack)
+        self._parts = Parts.open(self._graphs(), self.runtime, prepack=self._prepack)
+
+    def _graphs(self) -> list[Path]:
+        return [self.bundle.path(f"model/{name}") for name in self.bundle.manifest.options.get("parts", [GRAPH])]
