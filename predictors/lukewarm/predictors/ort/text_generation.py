@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 GRAPH = "model.onnx"
 WEIGHTS = "model/model.onnx.data"
-# Reading the tokenizer holds the interpreter's lock in one go: a session that had not got past Python would wait for it.
+# reading the tokenizer holds the interpreter's lock in one go: a session not past Python yet would wait for it
 _HEAD_START_S = 0.02
 
 
