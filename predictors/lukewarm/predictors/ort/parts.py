@@ -28,6 +28,8 @@ class Parts:
     def open(cls, paths: Sequence[Path], runtime: Runtime, *, prepack: bool = True) -> Parts:
         """All at once, each in a thread of its own: most of it is packing weights. Raises as `open_graph` does."""
         first, *others = [functools.partial(open_graph, path, runtime, prepack=prepack) for path in paths]
+        if runtime.thread_count() == 1:  # nothing to divide
+            return cls([first(), *(other() for other in others)])
         opening = [beside(other) for other in others]
         return cls([first(), *(opened() for opened in opening)])
 
