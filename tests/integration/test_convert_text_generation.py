@@ -122,6 +122,38 @@ def test_a_tied_embedding_is_stored_once() -> None:
     assert by_name[lookup.input[2]] == by_name[head.input[2]]
 
 
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_graph_cut_in_two_answers_as_the_whole(
+    architecture: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone, in a ragged batch whose rows end one by one, in chunks, in streams by turns; and it is cancelled."""
+    from lukewarm.convert.to_ort import cut
+    from lukewarm.predictors.ort import decoder
+
+    whole = load_predictor(converted(architecture, "ort", "int8"), Runtime(threads=1, device="cpu"))
+    monkeypatch.setattr(cut, "_WORTH_BYTES", 1)
+    monkeypatch.setattr(cut, "_packed_bytes", lambda _node: 1)  # most weights of so small a model are not quantized
+    bundle = convert_model(spec(architecture, "ort", "int8", LOOSE), tmp_path, tmp_path / ".lukewarm" / "bundles")
+    assert len(bundle.manifest.options["parts"]) == 2
+    halves: Any = load_predictor(bundle, Runtime(threads=2, device="cpu"))
+    requests = [asked(text, max_new_tokens=3 + count) for count, text in enumerate(prompts(12))]
+    expected = answers(whole, requests)
+    assert answers(halves, requests) == expected
+    assert [answers(halves, [request])[0] for request in requests] == expected
+    streams = [list(deltas) for deltas in zip(halves.stream(requests[-1]), halves.stream(requests[-1]), strict=True)]
+    assert [first for first, _ in streams] == [second for _, second in streams]
+    assert streams[-1][0].result == expected[-1]
+    monkeypatch.setattr(decoder, "_CHUNK_TOKENS", 7)
+    assert answers(halves, requests) == expected
+    cancel = threading.Event()
+    monkeypatch.setattr(decoder, "_WATCHED_TOKENS", 1)  # runs with RunOptions, both halves under one
+    cancelled = halves.decoder(cancel)
+    cancelled.prefill(np.ones((1, 8), np.int64), np.array([8]), 16)
+    cancel.set()
+    with pytest.raises(CancelledError):
+        cancelled.step(np.array([1]))
+
+
 def test_a_sliding_window_is_kept(tmp_path: Path) -> None:
     """A window of 16 in rows of 128 tokens: a graph that forgets it fails the accuracy check of fp32."""
     import json

@@ -1,7 +1,8 @@
 """Text generation for `ort`: a decoder graph with key/value buffers, weights in a file that can be mapped, 32/8/4 bits.
 
 The raw fp32 graph comes from onnxruntime-genai's model builder where it knows the architecture, else from torch.onnx;
-`passes` gives both one form, `quantize` shrinks the weights, `save` writes them. Each result is loaded once.
+`passes` gives both one form, `quantize` shrinks the weights, `cut` halves what is large, `save` writes it. Each result
+is loaded once.
 """
 
 from __future__ import annotations
@@ -108,10 +109,10 @@ def _graph(job: Job, build: Route) -> dict[str, Any]:
         quantize(model, lambda _node: 8)
     elif job.spec.precision == "int4":
         quantize(model, lambda node: four_bit_mix(node, head))
-    save(model, job.out / MODEL)
+    options["parts"] = save(model, job.out / MODEL)
     del model
     shutil.rmtree(folder)
-    trial.run(job.out / MODEL, options["layers"])
+    trial.run([job.out / MODEL / name for name in options["parts"]], options["layers"])
     return options
 
 

@@ -1,4 +1,4 @@
-"""Writes a graph and its weights so that ONNX Runtime can map them: one data file, page-aligned, equal bytes once."""
+"""Writes a graph, or its halves, and weights that can be mapped: one data file, page-aligned, equal bytes once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,14 @@ _PAGE = 4096
 _INLINE_BYTES = 1024  # shape constants and the like stay in the graph, where the runtime can fold them
 
 
-def save(model: Any, folder: Path) -> None:
-    """Write model.onnx and model.onnx.data into `folder`; initializers in the order of their first use."""
+def save(model: Any, folder: Path) -> list[str]:
+    """Write the graph and model.onnx.data into `folder`, initializers in the order of their first use.
+
+    The names of what runs one after another: model.onnx, or its halves.
+    """
     import onnx_ir as ir
+
+    from lukewarm.convert.to_ort.cut import cut
 
     folder.mkdir(parents=True, exist_ok=True)
     model.graph.sort()
@@ -30,7 +35,11 @@ def save(model: Any, folder: Path) -> None:
             value.const_value = ir.ExternalTensor(
                 DATA, offset, length, tensor.dtype, shape=tensor.shape, name=value.name, base_dir=folder
             )
-    ir.save(model, folder / GRAPH)
+    parts = cut(model)
+    names = [GRAPH] if len(parts) == 1 else [f"model-{number}.onnx" for number in range(1, len(parts) + 1)]
+    for part, name in zip(parts, names, strict=True):
+        ir.save(part, folder / name)
+    return names
 
 
 def _write(stream: Any, data: bytes, places: dict[tuple[str, int], tuple[int, int]]) -> tuple[int, int]:

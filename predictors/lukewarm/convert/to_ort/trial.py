@@ -1,6 +1,6 @@
 """Runs a finished graph once, by the runtime's own decoder, in a process of its own: some load and do not run.
 
-`python -m lukewarm.convert.to_ort.trial FOLDER LAYERS-AS-JSON` is that process.
+`python -m lukewarm.convert.to_ort.trial LAYERS-AS-JSON GRAPH ...` is that process.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 from lukewarm.predictors.errors import UnsupportedError
 
 
-def run(folder: Path, layers: Sequence[Sequence[int]]) -> None:
+def run(graphs: Sequence[Path], layers: Sequence[Sequence[int]]) -> None:
     """Two rows of different lengths, one step. Raises UnsupportedError with the runtime's reason."""
     environment = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-m", __name__, str(folder), json.dumps(layers)]
+    command = [sys.executable, "-m", __name__, json.dumps(layers), *map(str, graphs)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
@@ -30,11 +30,12 @@ def main() -> None:
     import numpy as np
 
     from lukewarm.predictors.ort.decoder import OrtDecoder
-    from lukewarm.predictors.ort.session import open_graph
+    from lukewarm.predictors.ort.parts import Parts
     from lukewarm.predictors.predictor import NEVER, Runtime
 
-    session = open_graph(Path(sys.argv[1]) / "model.onnx", Runtime(threads=1, device="cpu"), prepack=False)
-    decoder = OrtDecoder(session, [(heads, size) for heads, size in json.loads(sys.argv[2])], NEVER)
+    layers, *graphs = sys.argv[1:]
+    parts = Parts.open([Path(graph) for graph in graphs], Runtime(threads=1, device="cpu"), prepack=False)
+    decoder = OrtDecoder(parts, [(heads, size) for heads, size in json.loads(layers)], NEVER)
     logits = decoder.prefill(np.ones((2, 3), np.int64), np.array([3, 2]), 8)
     decoder.keep(np.array([1]))
     logits = np.concatenate([logits, decoder.step(np.array([1]))])

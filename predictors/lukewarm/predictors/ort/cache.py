@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,10 +38,12 @@ class KeyValueCache:
                 owners.append(np.empty(shape, np.float32) if device == "cpu" else _on_device(shape, device))
         return cls(layers, batch, capacity, device, owners)
 
-    def bind(self, binding: Any) -> None:
-        """Bind every buffer as past and as present."""
+    def bind(self, binding: Any, names: Container[str]) -> None:
+        """Bind as past and as present every buffer whose past is among the input `names`."""
         for place, owner in enumerate(self.owners):
             layer, part = place // 2, ("key", "value")[place % 2]
+            if f"past_key_values.{layer}.{part}" not in names:
+                continue
             heads, size = self.layers[layer]
             shape = [self.batch, heads, self.capacity, size]
             address = owner.ctypes.data if self.device == "cpu" else owner.data_ptr()

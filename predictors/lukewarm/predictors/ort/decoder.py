@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lukewarm.predictors.ort.cache import KeyValueCache
-from lukewarm.predictors.ort.session import run
+from lukewarm.predictors.ort.parts import BoundRun, Parts
 
 if TYPE_CHECKING:
     from lukewarm.predictors.generation import FloatArray, IntArray
@@ -24,14 +24,11 @@ _WATCHED_TOKENS = 128  # shorter runs end before a watching thread could matter
 class OrtDecoder:
     """Rows of different lengths stand side by side without padding: the attention operator knows each row's length."""
 
-    def __init__(self, session: Any, layers: Sequence[tuple[int, int]], cancel: threading.Event) -> None:
+    def __init__(self, parts: Parts, layers: Sequence[tuple[int, int]], cancel: threading.Event) -> None:
         """`layers`: (key/value heads, head size) of each."""
-        self._session = session
+        self._parts = parts
         self._layers = layers
         self._cancel = cancel
-        self._takes_positions = any(value.name == "position_ids" for value in session.get_inputs())
-        self._device = "cuda" if "CUDAExecutionProvider" in session.get_providers() else "cpu"
-        self._vocab = int(session.get_outputs()[0].shape[-1])
         self._cache: KeyValueCache = KeyValueCache.make(layers, 0, 0, "cpu")
 
     def prefill(self, ids: IntArray, lengths: IntArray, capacity: int) -> FloatArray:
@@ -49,15 +46,15 @@ class OrtDecoder:
     def step(self, tokens: IntArray) -> FloatArray:
         inputs = self._inputs
         inputs["input_ids"][:, 0] = tokens
-        if self._takes_positions:
+        if self._parts.takes_positions:
             inputs["position_ids"][:, 0] = self._lengths
         inputs["seqlens_k"][:] = self._lengths
         self._lengths += 1
         inputs["total_len"][...] = self._lengths.max()
-        if self._device != "cpu":  # there a bound input is a copy, made when it is bound
-            _bind_inputs(self._binding, inputs)
-        run(self._session, self._binding, self._cancel, watch=False)
-        return self._logits
+        if self._parts.device != "cpu":  # there a bound input is a copy, made when it is bound
+            self._bound.bind_inputs(inputs)
+        self._bound.run(self._cancel, watch=False)
+        return self._bound.logits
 
     def keep(self, rows: IntArray) -> None:
         self._cache = self._cache.keep(rows, int(self._lengths.max()))
@@ -75,7 +72,7 @@ class OrtDecoder:
         return np.concatenate([first, *(self.step(ids[place : place + 1]).copy() for place in range(half, len(ids)))])
 
     def _begin(self, batch: int, capacity: int) -> None:
-        self._cache = KeyValueCache.make(self._layers, batch, capacity, self._device)
+        self._cache = KeyValueCache.make(self._layers, batch, capacity, self._parts.device)
 
     def _read_row(self, ids: IntArray, row: int) -> FloatArray:
         """Read one prompt in chunks into its part of the buffers; logits [1, vocab]."""
@@ -95,12 +92,12 @@ class OrtDecoder:
             "total_len": np.array(lengths.max(), np.int32),
             "last": last.astype(np.int64),
         }
-        if self._takes_positions:
+        if self._parts.takes_positions:
             columns = np.arange(start, start + ids.shape[1])
             inputs["position_ids"] = np.ascontiguousarray(np.broadcast_to(columns, ids.shape))
-        binding, logits = self._bind(inputs, cache)
-        run(self._session, binding, self._cancel, watch=ids.size >= _WATCHED_TOKENS)
-        return logits
+        bound = BoundRun(self._parts, inputs, cache)
+        bound.run(self._cancel, watch=ids.size >= _WATCHED_TOKENS)
+        return bound.logits
 
     def _bind_step(self, batch: int) -> None:
         self._inputs: dict[str, Array] = {
@@ -109,20 +106,6 @@ class OrtDecoder:
             "total_len": np.zeros((), np.int32),
             "last": np.arange(batch, dtype=np.int64),
         }
-        if self._takes_positions:
+        if self._parts.takes_positions:
             self._inputs["position_ids"] = np.zeros((batch, 1), np.int64)
-        self._binding, self._logits = self._bind(self._inputs, self._cache)
-
-    def _bind(self, inputs: dict[str, Array], cache: KeyValueCache) -> tuple[Any, FloatArray]:
-        logits = np.empty((len(inputs["last"]), self._vocab), np.float32)
-        binding = self._session.io_binding()
-        _bind_inputs(binding, inputs)
-        binding.bind_output("logits", "cpu", 0, np.float32, list(logits.shape), logits.ctypes.data)
-        cache.bind(binding)
-        return binding, logits
-
-
-def _bind_inputs(binding: Any, inputs: dict[str, Array]) -> None:
-    """Bind by address: what is written into the arrays later is what the next run reads."""
-    for name, array in inputs.items():
-        binding.bind_input(name, "cpu", 0, array.dtype, list(array.shape), array.ctypes.data)
+        self._bound = BoundRun(self._parts, self._inputs, self._cache)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,10 @@ def open_graph(path: Path, runtime: Runtime, *, prepack: bool = True) -> Any:
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # one pattern would be kept for every shape ever seen
     options.log_severity_level = 3
-    entries = {"session.force_spinning_stop": "1"}  # idle threads cost money where CPU time is billed
+    entries = {
+        "session.force_spinning_stop": "1",  # idle threads cost money where CPU time is billed
+        "session.intra_op.spin_duration_us": "3000",  # new ones would spin for some 40 ms, while weights are packed
+    }
     if runtime.thread_count() > available_cpus():
         entries["session.intra_op.allow_spinning"] = "0"
     if not prepack:
@@ -75,16 +78,16 @@ def providers(device: str) -> list[Any]:
     return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
 
 
-def run(session: Any, binding: Any, cancel: threading.Event, *, watch: bool) -> None:
-    """One run over bound buffers. With `watch` a cancel signal stops it within moments: CancelledError."""
+def run(call: Callable[[Any], object], cancel: threading.Event, *, watch: bool) -> None:
+    """`call(RunOptions or None)`. With `watch` a cancel signal stops its runs within moments: CancelledError."""
     if cancel.is_set():
         raise CancelledError
     if not watch or cancel is NEVER:
-        session.run_with_iobinding(binding)
+        call(None)
         return
     with _terminated_by(cancel) as options:
         try:
-            session.run_with_iobinding(binding, options)
+            call(options)
         except Exception as error:  # a terminated run raises the runtime's general failure
             if cancel.is_set():
                 raise CancelledError from error
@@ -93,7 +96,7 @@ def run(session: Any, binding: Any, cancel: threading.Event, *, watch: bool) -> 
 
 @contextlib.contextmanager
 def _terminated_by(cancel: threading.Event) -> Iterator[Any]:
-    """RunOptions of one run, whose `terminate` follows `cancel`."""
+    """RunOptions whose `terminate` follows `cancel`."""
     options = library().RunOptions()
     done = threading.Event()
 
