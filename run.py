@@ -34,5 +34,4 @@ class Runner(BaseRunner):
         ignore_eos: bool = Input(default=False, description="Always max_new_tokens tokens, for timing."),
     ) -> ConcatenateIterator[str]:
         request = host.given(locals())
-        for piece in host.pieces(self, self.engine, request):
-            yield piece
+        yield from host.pieces(self, self.engine, request)

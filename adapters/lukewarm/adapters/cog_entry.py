@@ -39,8 +39,7 @@ SIGNATURE = """\
         request = host.given(locals())
 """
 STREAM = """\
-        for piece in host.pieces(self, self.engine, request):
-            yield piece
+        yield from host.pieces(self, self.engine, request)
 """
 ASYNC_STREAM = """\
         async for piece in host.apieces(self, self.engine, request):

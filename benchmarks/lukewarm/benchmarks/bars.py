@@ -261,15 +261,8 @@ def _translation(rows: Rows) -> list[Line]:
         ("translation, warm, batch 1, ct2 int8, BLEU −1 at most", tables.warm_figure(1), 2.0, 4.0, eight),
         ("translation, warm, batch 8, ct2 int8, BLEU −1 at most", tables.warm_figure(8), 3.0, 6.0, eight),
     ):
-        line = Line(
-            figure=name,
-            model=TRANSLATION,
-            row="",
-            unit="×",
-            bar=bar,
-            aim=aim,
-            note="" if kept or not part else TOO_MUCH,
-        )
+        line = Line(figure=name, model=TRANSLATION, row="", unit="×", bar=bar, aim=aim)
+        line = msgspec.structs.replace(line, note="" if kept or not part else TOO_MUCH)
         best = _best(kept, base, pick)
         made = _line(rows, line, best)
         lines.append(msgspec.structs.replace(made, note=_bleu(best[0]) if best else made.note))

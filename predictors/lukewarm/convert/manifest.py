@@ -16,6 +16,8 @@ from lukewarm.predictors.bundle import FORMAT, Manifest
 from lukewarm.predictors.errors import SourceError
 from lukewarm.predictors.spec import Generation, ModelSpec
 
+RECIPE = 2  # raised when converters make other bundles of the same source, so that old ones are made anew
+
 
 def key(spec: ModelSpec, source: Source | None, packages: Iterable[str], texts: str | None) -> str:
     """sha256 over everything that can change a bundle: equal key, nothing to do. `texts`: digest of accuracy.texts."""
@@ -26,6 +28,7 @@ def key(spec: ModelSpec, source: Source | None, packages: Iterable[str], texts: 
         "backend": spec.backend,
         "precision": spec.precision,
         "predictor": spec.predictor,
+        "recipe": RECIPE,
         "source": source.digest if source else None,
         "generation": msgspec.to_builtins(spec.generation),
         "texts": texts,
