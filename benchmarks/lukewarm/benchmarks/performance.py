@@ -10,14 +10,18 @@ import msgspec
 
 from lukewarm.benchmarks import bench, gpt2, models, plan
 from lukewarm.benchmarks.contenders import bare, fork, seq2seq
+from lukewarm.benchmarks.distill import evaluate
 from lukewarm.benchmarks.record import Case, Record, Settings
 from lukewarm.benchmarks.rounds import Bench, Job, Progress
 from lukewarm.predictors.errors import LukewarmError
-from lukewarm.predictors.spec import ModelSpec
+from lukewarm.predictors.spec import Accuracy, ModelSpec
 
 SUITE = "performance"
 TRANSLATION = "marian-en-pt"
 BACKENDS = ("ort", "ct2")  # those that the bars speak of; the bench suite measures the others
+DJANGO = models.Package(
+    requirement="django==5.2.19", sha256="5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00", wanted=()
+)
 COST_PRECISIONS = ("fp32", "int8")
 
 
@@ -68,13 +72,13 @@ def _specs(call: bench.Run, progress: Progress) -> list[ModelSpec]:
 def _translation(call: bench.Run, progress: Progress) -> list[Job]:
     """The translation model on its baseline and on ct2 and ort, or one row that says why not."""
     case = Case(backend=seq2seq.BACKEND, precision="fp32", model=TRANSLATION, task="text-to-text")
+    place = call.place.spec_dir / ".models"
     try:
-        folder = models.prepare(
-            TRANSLATION, call.place.spec_dir / ".models" / TRANSLATION, lambda text: progress(text, None)
-        )
+        folder = models.prepare(TRANSLATION, place / TRANSLATION, lambda text: progress(text, None))
+        texts = _references(place)
     except LukewarmError as error:
         return [Job(case=case, contender="", reason=str(error))]
-    spec = ModelSpec(name=TRANSLATION, source=str(folder), task="text-to-text")
+    spec = ModelSpec(name=TRANSLATION, source=str(folder), task="text-to-text", accuracy=Accuracy(texts=str(texts)))
     choice = dataclasses.replace(call.choice, baseline=False)
     made = plan.jobs(spec, choice, call.place, call.settings, progress)
     # one model only: its sentences take a quarter of the tokens that they may
@@ -84,7 +88,18 @@ def _translation(call: bench.Run, progress: Progress) -> list[Job]:
         contender=seq2seq.__name__,
         path=Path(folder),
         inputs=inputs,
-        requirements=("torch", "transformers"),
+        requirements=("torch", "transformers", "sentencepiece"),  # the Marian tokenizer's
         bundle_digest=next((job.bundle_digest for job in made), ""),
     )
     return [base, *made]
+
+
+def _references(place: Path) -> Path:
+    """Sentences with a translation by people, to count BLEU on: Django's interface strings. Raises SourceError."""
+    file = place / "django-pt.tsv"
+    if not file.is_file():
+        pairs = evaluate.django_pairs(models.fetch(DJANGO, place / ".packages"))
+        temporary = file.with_suffix(".new")
+        temporary.write_text("".join(f"{source}\t{target}\n" for source, target in pairs), "utf-8")
+        temporary.replace(file)
+    return file
