@@ -18,13 +18,13 @@ ENOUGH = 7  # processes of each side of a ratio, for a verdict without a remark
 COMMAND = "lukewarm bench --suite performance"
 HEAD = f"""# Performance
 
-Written by `python -m lukewarm.benchmarks.performance_doc` from the records of one run of `{COMMAND}`; do not edit.
+Written by `python -m lukewarm.benchmarks.performance_doc` from the records of `{COMMAND}`; do not edit.
 `make performance` measures again on your machine and shows the same table in `report/report.html`.
 
 {{subtitle}}
 
-The baseline is `transformers.pipeline` in fp32 (for translation `generate`), measured in turn with everything else in
-the same run: a ratio is the baseline's median over the row's. {{gpt2}} A bar that is not met is open.
+The baseline is `transformers.pipeline` in fp32 (for translation `generate`), measured in turn with all rows of
+the same model: a ratio is the baseline's median over the row's. {{gpt2}} A bar that is not met is open.
 """
 TIMING = (
     "GPT-2 has its real 124M shape and random weights, so it\nis for timing; whether a precision is lossless is judged "
