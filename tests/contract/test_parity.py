@@ -32,7 +32,7 @@ REQUESTS: dict[str, list[dict[str, Any]]] = {
 NEAR = 1e-4
 ENDLESS = "word é " * 300_000  # two megabytes, more than any of these models reads
 # the others: make test-fuzz
-IN_CI = {("cog", "embeddings"), ("bento", "embeddings"), ("lambda", "embeddings")}
+IN_CI = {("cog", "embeddings"), ("bento", "embeddings")}
 CASES = [
     pytest.param(target, task, marks=() if (target, task) in IN_CI else pytest.mark.slow)
     for task in REQUESTS
