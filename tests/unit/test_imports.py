@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from lukewarm.adapters.imports import Imported, import_project, write
+from lukewarm.adapters.imports import import_project, write
 from lukewarm.cli.main import run
 from lukewarm.predictors import specfile
 from lukewarm.predictors.errors import SourceError, SpecError
+from support.imports import lay, losses
 
 BOMB = "import pathlib\npathlib.Path(__file__).with_name('executed').touch()\n"
 COG = {
@@ -180,17 +181,6 @@ for line in sys.stdin:
         answer = {"raised": str(error)}
     print("ANSWER " + json.dumps(answer))
 """
-
-
-def lay(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
-
-
-def losses(imported: Imported) -> str:
-    return "\n".join(str(loss) for loss in imported.losses)
 
 
 def call(root: Path, *requests: dict[str, Any]) -> list[Any]:

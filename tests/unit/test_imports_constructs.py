@@ -13,26 +13,16 @@ from typing import Any
 import pytest
 
 from lukewarm.adapters import build
-from lukewarm.adapters.imports import Imported, import_project, write
+from lukewarm.adapters.imports import import_project, write
 from lukewarm.adapters.targets import TARGETS
 from lukewarm.cli.main import run
 from lukewarm.predictors import foreign, specfile
 from lukewarm.predictors.errors import RequestError
+from support.imports import lay, losses
 
 PICTURE = base64.b64decode(  # one red pixel
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
 )
-
-
-def lay(root: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-    return root
-
-
-def losses(imported: Imported) -> str:
-    return "\n".join(str(loss) for loss in imported.losses)
 
 
 def answers(root: Path, *requests: dict[str, Any]) -> list[Any]:
