@@ -24,6 +24,7 @@ from lukewarm.predictors.spec import ModelSpec
 LOOPBACK = "127.0.0.1"
 RETRY_S = 0.05
 MAX_RETRY_S = 0.5  # every probe is a line in the server's log
+SETTLE_S = 5.0  # coglet frees a slot after it has answered: who asks one after another waits, instead of seeing 409
 
 
 class Running:
@@ -52,10 +53,18 @@ class Running:
             processes.look(child)
         return [c.popen.pid for c in self._children] + [pid for c in self._children for pid in c.seen]
 
-    def request(self, payload: bytes | dict[str, Any], timeout_s: float = 300.0) -> Answer:
-        """Send one request the platform's way and read the answer. Raises ServerError if the server is gone."""
+    def request(self, payload: bytes | dict[str, Any], timeout_s: float = 300.0, settle_s: float = SETTLE_S) -> Answer:
+        """Send one request the platform's way and read the answer. Raises ServerError if the server is gone.
+
+        `settle_s`: how long to ask again while the platform says that it is busy; 0 shows its first answer.
+        """
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-        return self.server.wire.answer(self.send(self.server.wire.predict(body), timeout_s))
+        deadline = time.monotonic() + settle_s
+        while True:
+            answer = self.server.wire.answer(self.send(self.server.wire.predict(body), timeout_s))
+            if not answer.busy or time.monotonic() > deadline:
+                return answer
+            time.sleep(RETRY_S)
 
     def stream(self, payload: dict[str, Any], timeout_s: float = 300.0) -> Iterator[str]:
         """The pieces of a streamed answer as they come. Raises ServerError where the platform cannot stream."""
@@ -113,13 +122,19 @@ class Running:
         self.stop()
 
     def _lines(self, call: Call, timeout_s: float) -> Iterator[str]:
+        deadline = time.monotonic() + SETTLE_S
         connection = http.client.HTTPConnection(self.server.host, self.server.port, timeout=timeout_s)
         try:
-            connection.request(call.method, call.path, body=call.body, headers=dict(call.headers))
-            response = connection.getresponse()
-            if response.status >= 400:
-                body = response.read().decode("utf-8", "replace")
-                raise ServerError(f"{self.name} answered {response.status}: {body[:1000]}")
+            while True:
+                connection.request(call.method, call.path, body=call.body, headers=dict(call.headers))
+                response = connection.getresponse()
+                if response.status < 400:
+                    break
+                body = response.read()
+                reply = Reply(status=response.status, body=body, headers={})
+                if not self.server.wire.answer(reply).busy or time.monotonic() > deadline:
+                    raise ServerError(f"{self.name} answered {reply.status}: {body.decode('utf-8', 'replace')[:1000]}")
+                time.sleep(RETRY_S)
             for line in response:
                 yield line.decode("utf-8", "replace").rstrip("\r\n")
         except (OSError, http.client.HTTPException) as error:

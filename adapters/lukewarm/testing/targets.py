@@ -87,7 +87,7 @@ class TargetContract(ClientContract):
         engine.start()
         expected = engine.predict(dict(GOLDEN[number]))
         engine.close()
-        answer = ask(server, GOLDEN[number])
+        answer = server.request(GOLDEN[number], timeout_s=60)
         assert answer.ok, answer
         assert without_meta(answer.body) == without_meta(expected)
 
@@ -110,11 +110,11 @@ class TargetContract(ClientContract):
         assert not self.lenient | self.platform_fails or level != "yes", (
             "what the platform lets through stands in its capability table"
         )
-        assert ask(server, GOLDEN[0]).ok, "the server is alive after all that"
+        assert server.request(GOLDEN[0], timeout_s=60).ok, "the server is alive after all that"
 
     def test_identity_is_in_every_answer(self, server: local.Running, adapter: Adapter) -> None:
         assert self.level(adapter, "meta") == "yes"
-        first, second = (ask(server, GOLDEN[0]).body["meta"] for _ in range(2))
+        first, second = (server.request(GOLDEN[0], timeout_s=60).body["meta"] for _ in range(2))
         assert first["boot_id"] == second["boot_id"]
         assert second["n_request"] == first["n_request"] + 1
         assert first["load_s"] >= 0
@@ -142,7 +142,7 @@ class TargetContract(ClientContract):
     def test_overload_is_refused_and_the_others_are_answered(self, server: local.Running, adapter: Adapter) -> None:
         callers = 8
         with concurrent.futures.ThreadPoolExecutor(callers) as pool:
-            answers = list(pool.map(lambda _: server.request(LONG, timeout_s=60), range(callers)))
+            answers = list(pool.map(lambda _: server.request(LONG, timeout_s=60, settle_s=0), range(callers)))
         good = [answer for answer in answers if answer.ok]
         busy = [answer for answer in answers if not answer.ok]
         assert good
@@ -167,7 +167,7 @@ class TargetContract(ClientContract):
             connection.sendall(f"{head}Content-Length: {len(call.body)}\r\n\r\n".encode() + call.body)
             time.sleep(10 * DELAY_S)
         began = time.monotonic()
-        assert ask(server, GOLDEN[0]).ok
+        assert server.request(GOLDEN[0], timeout_s=60).ok
         assert time.monotonic() - began < 30 * DELAY_S
 
     # -- life
@@ -179,7 +179,7 @@ class TargetContract(ClientContract):
 
         def call() -> None:
             try:
-                answers.append(running.request(LONG, timeout_s=30))
+                answers.append(running.request(LONG, timeout_s=30, settle_s=0))
             except ServerError as error:
                 answers.append(error)
 
@@ -236,29 +236,14 @@ def judged(case: BadRequest, answer: Answer, level: str, *, native: bool) -> lis
     return wrong
 
 
-def ask(server: local.Running, request: dict[str, Any]) -> Answer:
-    """Ask, and ask again while the platform says that it is busy: some free a slot after they have answered."""
-    for _ in range(100):
-        answer = server.request(request, timeout_s=60)
-        if not answer.busy:
-            return answer
-        time.sleep(0.05)
-    return answer
-
-
 def ask_raw(server: local.Running, body: bytes) -> Answer:
-    """As `ask`, for a body that may be anything. A server that hangs up on us refused: status 400."""
-    for _ in range(100):
-        try:
-            answer = server.request(body, timeout_s=30)
-        except ServerError as error:
-            if server.alive and isinstance(error.__cause__, ConnectionError):
-                return Answer(status=400, body={"error": {}}, http_status=400)
-            raise
-        if not answer.busy:
-            return answer
-        time.sleep(0.05)
-    return answer
+    """Ask with a body that may be anything. A server that hangs up on us refused: status 400."""
+    try:
+        return server.request(body, timeout_s=30)
+    except ServerError as error:
+        if server.alive and isinstance(error.__cause__, ConnectionError):
+            return Answer(status=400, body={"error": {}}, http_status=400)
+        raise
 
 
 def without_meta(body: dict[str, Any]) -> dict[str, Any]:
