@@ -16,7 +16,7 @@ export RUNPOD_SKIP_GPU_CHECK := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo test check unit test-models test-servers test-fuzz test-wheel test-engine performance docs lock clean
+.PHONY: help env demo test check unit test-models test-servers test-fuzz test-wheel test-engine performance targets docs lock clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
@@ -78,6 +78,11 @@ test-engine: env
 performance: env
 	$(BIN)/python -m lukewarm.benchmarks.models smollm2
 	$(BIN)/lukewarm bench --suite performance
+
+## make targets       what each platform's framework costs without a model, ten minutes; writes docs/framework-cost.md
+targets: env
+	$(BIN)/lukewarm bench --suite targets --rounds 5 --resume
+	$(BIN)/python -m lukewarm.benchmarks.framework_doc
 
 env: $(VENV)/.ready
 

@@ -13,7 +13,8 @@ import pytest
 
 from lukewarm.benchmarks import launch, record
 from lukewarm.benchmarks.record import Case, Record, Settings
-from lukewarm.benchmarks.rounds import ROUNDS, Bench, Job
+from lukewarm.benchmarks.rounds import Bench, Job
+from lukewarm.benchmarks.turns import ROUNDS
 from support.echo_bundle import write_echo_bundle
 
 TESTS = str(Path(__file__).parents[1])

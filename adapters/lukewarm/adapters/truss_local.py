@@ -7,6 +7,8 @@ virtual environment of their own under the user's cache, made on first use with 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
@@ -14,8 +16,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from lukewarm.adapters.requirements import package_name
+from lukewarm.predictors.errors import SourceError
 
 TRUSS = "truss>=0.18,<0.19"
 # the template asks for a certifi newer than any that is published; nothing in it needs that one
@@ -33,32 +39,67 @@ FILLED_IN: dict[str, Any] = {
 }
 
 
-def cache_folder(requirements: str) -> Path:
-    """The environment's place: one per set of requirements."""
+def cache_folder(kind: str, requirements: str = "") -> Path:
+    """A place in the user's cache: one for the template, one per set of requirements for an environment."""
     base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lukewarm"
-    return base / f"truss-{hashlib.sha256(f'{TRUSS} {sys.version} {requirements}'.encode()).hexdigest()[:12]}"
+    return base / f"{kind}-{hashlib.sha256(f'{TRUSS} {sys.version} {requirements}'.encode()).hexdigest()[:12]}"
 
 
-def prepare(folder: Path, requirements: str) -> None:
-    """Make the environment unless it stands; a half-made one is made again."""
+def fetch_template() -> tuple[Path, tuple[str, ...]]:
+    """The folder of Truss's server template, out of its wheel, and the requirements of the server.
+
+    Raises SourceError without a package index.
+    """
+    folder = cache_folder("truss-template")
+    templates = folder / "truss/templates"
+    if not (folder / "ready").exists():
+        _fresh(folder)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+        try:
+            subprocess.run([*pip, "download", "--no-deps", "-d", str(folder / "wheel"), TRUSS], check=True)
+        except subprocess.CalledProcessError as error:
+            raise SourceError(f"{TRUSS} cannot be downloaded; the package index has to be in reach") from error
+        with zipfile.ZipFile(next((folder / "wheel").glob("truss-*.whl"))) as wheel:
+            for name in wheel.namelist():
+                if name.startswith(("truss/templates/server/", "truss/templates/shared/")):
+                    wheel.extract(name, folder)
+        (folder / "ready").touch()
+    lines = (templates / "server/requirements.txt").read_text().splitlines()
+    bare = (line.partition(" #")[0].strip() for line in lines)
+    return templates, tuple(line for line in bare if line and not line.startswith(("-", "#", *RELAXED)))
+
+
+def prepare(folder: Path, templates: Path, server: Iterable[str], requirements: str) -> None:
+    """Make the environment unless it stands; a half-made one is made again.
+
+    As Truss builds an image: a package that the artifact names is the artifact's choice, within Truss's constraints.
+    """
     if (folder / "ready").exists():
         return
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     say(f"making Truss's environment in {folder}")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
-    subprocess.run([*pip, "download", "--no-deps", "-d", str(folder / "wheel"), TRUSS], check=True)
-    with zipfile.ZipFile(next((folder / "wheel").glob("truss-*.whl"))) as wheel:
-        for name in wheel.namelist():
-            if name.startswith(("truss/templates/server/", "truss/templates/shared/")):
-                wheel.extract(name, folder)
-    lines = (folder / "truss/templates/server/requirements.txt").read_text().splitlines()
-    wanted = [line for line in lines if not line.startswith(("-", "#")) and not line.startswith(RELAXED)]
-    (folder / "requirements.txt").write_text("\n".join([*wanted, requirements]) + "\n")
+    _fresh(folder)
+    named = {package_name(line) for line in requirements.splitlines()}
+    kept = [line for line in server if package_name(line) not in named]
+    (folder / "requirements.txt").write_text("\n".join([*kept, requirements]) + "\n")
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     python = str(folder / "venv/bin/python")
-    subprocess.run([python, "-m", "pip", "-q", "install", "-r", str(folder / "requirements.txt")], check=True)
+    files = ["-r", str(folder / "requirements.txt"), "-c", str(templates / "server/constraints.txt")]
+    subprocess.run([python, "-m", "pip", "-q", "install", *files], check=True)
     (folder / "ready").touch()
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """One process at a time makes a folder of the cache; the others wait, and find it made."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _fresh(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
 
 
 def lay_out(artifact: Path, templates: Path, work: Path, host: str) -> None:
@@ -87,10 +128,13 @@ def main() -> None:
     arguments = parser.parse_args()
     artifact = arguments.artifact.resolve()
     requirements = (artifact / "requirements.txt").read_text()
-    folder = cache_folder(requirements)
-    prepare(folder, requirements)
+    with alone(cache_folder("truss-template")):
+        templates, server = fetch_template()
+    folder = cache_folder("truss", requirements)
+    with alone(folder):
+        prepare(folder, templates, server, requirements)
     work = Path(tempfile.mkdtemp(prefix="lukewarm-truss-"))
-    lay_out(artifact, folder / "truss/templates", work, arguments.host)
+    lay_out(artifact, templates, work, arguments.host)
     environment = {
         **os.environ,
         "INFERENCE_SERVER_PORT": str(arguments.port),

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from lukewarm.benchmarks import plan, prices, record
 from lukewarm.benchmarks.record import Record, Settings
-from lukewarm.benchmarks.rounds import Bench, Progress
+from lukewarm.benchmarks.rounds import Bench
+from lukewarm.benchmarks.turns import Progress
 from lukewarm.predictors.errors import LukewarmError
 from lukewarm.predictors.spec import ModelSpec
 

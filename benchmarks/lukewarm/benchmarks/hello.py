@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from lukewarm.adapters import truss_local
 from lukewarm.adapters.base import LocalServer
 from lukewarm.adapters.wire import Call
 
@@ -30,6 +32,23 @@ from cog import BaseRunner
 class Runner(BaseRunner):
     def run(self, prompt: str = "", max_new_tokens: int = 1) -> str:
         return prompt
+"""
+MODAL = """
+import modal
+
+app = modal.App("hello")
+
+
+async def answer(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": b'{"text": "hello"}'})
+
+
+@app.cls()
+class Service:
+    @modal.asgi_app()
+    def web(self):
+        return answer
 """
 RUNPOD = """
 import runpod
@@ -60,6 +79,25 @@ LAMBDA = """
 def handler(event, context):
     return {"text": event["prompt"]}
 """
+TRUSS = """
+class Model:
+    def __init__(self, **kwargs):
+        pass
+
+    def load(self):
+        pass
+
+    def predict(self, request):
+        return {"text": request["prompt"]}
+"""
+HUGGING_FACE = """
+class EndpointHandler:
+    def __init__(self, path=""):
+        pass
+
+    def __call__(self, data):
+        return {"text": data["inputs"]["prompt"]}
+"""
 ASGI = """
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
@@ -79,17 +117,30 @@ class Hello:
 
     file: str
     source: str
-    requirements: tuple[str, ...]
+    requirements: Callable[[], tuple[str, ...]]  # raises SourceError where they cannot be known here
     asgi: bool = False  # run by uvicorn; otherwise by the target's own command
+    unsized: str = ""  # why its packages cannot be counted here
 
 
-UVICORN = Hello("hello.py", ASGI, ("uvicorn",), asgi=True)
+def _packages(*names: str) -> Callable[[], tuple[str, ...]]:
+    return lambda: names
+
+
+UVICORN = Hello("hello.py", ASGI, _packages("uvicorn"), asgi=True)
 HELLOS: dict[str, Hello] = {
-    "bento": Hello("service.py", BENTO, ("bentoml",)),
-    "cog": Hello("run.py", COG, ("cog",)),
-    "runpod": Hello("handler.py", RUNPOD, ("runpod",)),
-    "banana": Hello("app.py", BANANA, ("potassium",)),
-    "lambda": Hello("function.py", LAMBDA, ("awslambdaric",)),
+    "bento": Hello("service.py", BENTO, _packages("bentoml")),
+    "cog": Hello("run.py", COG, _packages("cog")),
+    "modal": Hello("modal_app.py", MODAL, _packages("modal")),
+    "runpod": Hello("handler.py", RUNPOD, _packages("runpod")),
+    "banana": Hello("app.py", BANANA, _packages("potassium")),
+    "lambda": Hello("function.py", LAMBDA, _packages("awslambdaric")),
+    "truss": Hello("model/model.py", TRUSS, lambda: truss_local.fetch_template()[1]),
+    "hf-endpoints": Hello(
+        "handler.py",
+        HUGGING_FACE,
+        _packages(),
+        unsized="the toolkit is the platform's image, a fake stands for it here",
+    ),
 }
 
 

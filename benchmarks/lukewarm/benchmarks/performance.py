@@ -12,7 +12,8 @@ from lukewarm.benchmarks import bench, gpt2, models, plan
 from lukewarm.benchmarks.contenders import bare, fork, seq2seq
 from lukewarm.benchmarks.distill import evaluate
 from lukewarm.benchmarks.record import Case, Record, Settings
-from lukewarm.benchmarks.rounds import Bench, Job, Progress
+from lukewarm.benchmarks.rounds import Bench, Job
+from lukewarm.benchmarks.turns import Progress
 from lukewarm.predictors.errors import LukewarmError
 from lukewarm.predictors.spec import Accuracy, ModelSpec
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from lukewarm.benchmarks import bars, notes, record, tables, words
+from lukewarm.benchmarks import bars, notes, pages, tables, words
 from lukewarm.benchmarks.performance import SUITE
-from lukewarm.benchmarks.provenance import facts, subtitle
+from lukewarm.benchmarks.provenance import subtitle
 from lukewarm.benchmarks.record import Record
 from lukewarm.benchmarks.words import Cell, Row, Table
-from lukewarm.predictors.errors import LukewarmError, SpecError
+from lukewarm.predictors.errors import SpecError
 
 ENOUGH = 7  # processes of each side of a ratio, for a verdict without a remark
 COMMAND = "lukewarm bench --suite performance"
@@ -85,24 +83,12 @@ def page(records: Sequence[Record]) -> str:
             if warm is not None:
                 parts += [f"\n## {model}: warm\n", words.markdown(warm)]
                 parts += [f"\n## {model}: size and accuracy\n", words.markdown(tables.size(rows))]
-    parts += ["\n## How it was measured\n", *(f"- {name}: {value}" for name, value in facts(mine)), ""]
-    return "\n".join(parts)
+    return "\n".join([*parts, *pages.provenance(mine)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `python -m lukewarm.benchmarks.performance_doc`."""
-    parser = argparse.ArgumentParser(prog="python -m lukewarm.benchmarks.performance_doc", description=__doc__)
-    parser.add_argument("records", type=Path, nargs="?", default=Path("report/records.jsonl"))
-    parser.add_argument("out", type=Path, nargs="?", default=Path("docs/performance.md"))
-    given = parser.parse_args(arguments)
-    try:
-        text = page(record.read(given.records))
-        given.out.write_text(text, "utf-8")
-    except LukewarmError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    print(given.out)
-    return 0
+    return pages.main("lukewarm.benchmarks.performance_doc", page, "docs/performance.md", arguments)
 
 
 if __name__ == "__main__":

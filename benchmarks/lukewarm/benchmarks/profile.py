@@ -15,7 +15,8 @@ import msgspec
 from lukewarm.benchmarks import importtime, launch, plan
 from lukewarm.benchmarks.bench import Run
 from lukewarm.benchmarks.record import Case, Settings
-from lukewarm.benchmarks.rounds import PHASES, Job, Progress
+from lukewarm.benchmarks.rounds import PHASES, Job
+from lukewarm.benchmarks.turns import Progress
 from lukewarm.predictors.errors import LukewarmError
 
 PROBE = "lukewarm.benchmarks.contenders.probe"

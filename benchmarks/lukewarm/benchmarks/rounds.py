@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,9 @@ import msgspec
 from lukewarm.benchmarks import cache, installed, launch, machine, record
 from lukewarm.benchmarks.record import SCHEMA, Case, Installed, Phases, Record, Settings, Warm
 from lukewarm.benchmarks.stats import figure
+from lukewarm.benchmarks.turns import Progress, Turn, Turns
 from lukewarm.predictors.errors import LukewarmError, MissingExtra
 
-Progress = Callable[[str, float | None], None]
-ROUNDS = "rounds"  # folder: one file a suite, a line a process
 PHASES = ("interpreter", "imports", "load", "first", "total", "cpu")
 
 
@@ -62,32 +61,15 @@ class Job:
         }
 
 
-class Round(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One process of one case, as it was measured; round 0 is the discarded one."""
-
-    schema: int
-    key: str
-    round: int
-    sample: dict[str, Any] | None = None
-    reason: str = ""
-
-
 class Bench:
     """One run over many cases: the conditions, where it writes, and what it found so far."""
 
     def __init__(self, settings: Settings, out: Path, *, suite: str, resume: bool, progress: Progress) -> None:
         self.settings = settings
         self.suite = suite
-        self.progress = progress
         self.machine = machine.describe()
         self.versions = machine.versions()
-        self.file = out / ROUNDS / f"{suite}.jsonl"
-        old = record.read_lines(self.file, Round) if resume else []
-        if not resume:
-            self.file.unlink(missing_ok=True)
-        self.rounds: dict[str, list[Round]] = {}
-        for item in old:
-            self.rounds.setdefault(item.key, []).append(item)
+        self.turns = Turns(out, suite, resume=resume, progress=progress)
         self.done = {r.key: r for r in record.read(out / "records.jsonl")} if resume else {}
 
     def key(self, job: Job) -> str:
@@ -101,52 +83,28 @@ class Bench:
         """Every case, `settings.rounds` times in turn after one discarded round; a failure ends its case alone."""
         keys = [self.key(job) for job in jobs]
         alive = [(job, key) for job, key in zip(jobs, keys, strict=True) if not job.reason and not self._recorded(key)]
-        total = len(alive) * (self.settings.rounds + 1)
-        step = 0
-        for number in range(self.settings.rounds + 1):
-            # every round begins with another case, so that none always follows the same neighbour
-            shift = number % max(1, len(alive))
-            for job, key in alive[shift:] + alive[:shift]:
-                step += 1
-                rounds = self.rounds.setdefault(key, [])
-                if self._hopeless(rounds) or any(r.round == number and r.sample for r in rounds):
-                    continue
-                name = f"round {number}/{self.settings.rounds}" if number else "warming the page cache"
-                self.progress(f"{name}: {job.case.label} ({job.case.model})", (step - 1) / total)
-                rounds.append(self._one(job, key, number))
-                record.append(self.file, rounds[-1])
-        if alive:
-            self.progress(f"measured {len(alive)} cases in {self.settings.rounds} rounds", 1.0)
+        turns = [Turn(key, f"{job.case.label} ({job.case.model})") for job, key in alive]
+        self.turns.take(turns, self.settings.rounds, lambda place, number: self._one(alive[place][0], number))
         return [self._record(job, key) for job, key in zip(jobs, keys, strict=True)]
 
     def _recorded(self, key: str) -> bool:
         old = self.done.get(key)
         return old is not None and old.status == "ok" and old.settings.rounds >= self.settings.rounds
 
-    @staticmethod
-    def _hopeless(rounds: Iterable[Round]) -> bool:
-        """Two processes in a row gave nothing: more would not either."""
-        last = list(rounds)[-2:]
-        return len(last) == 2 and all(r.sample is None for r in last)
-
-    def _one(self, job: Job, key: str, number: int) -> Round:
+    def _one(self, job: Job, number: int) -> dict[str, Any]:
         body = job.body(self.settings)
         if number == 0:
             body |= {"warm_runs": 0, "extra": []}
         elif self.settings.page_cache == "dropped":
             cache.drop([*cache.python_roots(), *([job.path] if job.path else [])])
-        try:
-            sample = launch.sample(body, limit_s=self.settings.limit_s, core=self.settings.core)
-        except launch.Failed as error:
-            return Round(schema=SCHEMA, key=key, round=number, reason=str(error))
-        return Round(schema=SCHEMA, key=key, round=number, sample=sample)
+        found: dict[str, Any] = launch.sample(body, limit_s=self.settings.limit_s, core=self.settings.core)
+        return found
 
     def _record(self, job: Job, key: str) -> Record:
         if not job.reason and self._recorded(key):
             return self.done[key]
-        rounds = [r for r in self.rounds.get(key, []) if r.round <= self.settings.rounds]
-        samples = [r.sample for r in rounds if r.sample and r.round > 0]
-        failures = [r.reason for r in rounds if r.reason]
+        samples = self.turns.samples(key, self.settings.rounds)
+        failures = self.turns.failures(key, self.settings.rounds)
         base = self._base(job, key)
         if job.reason:
             return msgspec.structs.replace(base, status="skipped" if job.skipped else "failed", reason=job.reason)

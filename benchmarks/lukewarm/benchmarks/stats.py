@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
 import random
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -28,7 +29,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Ratio(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A ratio of two medians with its 95 % bootstrap interval; `n` counts the samples above and below."""
+    """A ratio or difference of two medians with its 95 % bootstrap interval; `n` counts the samples of both."""
 
     value: float
     low: float
@@ -77,11 +78,20 @@ def _coverage(n: int, k: int) -> float:
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> Ratio:
     """median(above) / median(below), resampled 2,000 times from a fixed seed."""
-    value = statistics.median(above) / statistics.median(below)
+    return _compared(above, below, operator.truediv)
+
+
+def difference(one: Sequence[float], other: Sequence[float]) -> Ratio:
+    """median(one) - median(other), resampled as a ratio is."""
+    return _compared(one, other, operator.sub)
+
+
+def _compared(one: Sequence[float], other: Sequence[float], how: Callable[[float, float], float]) -> Ratio:
+    value = how(statistics.median(one), statistics.median(other))
     chance = random.Random(0)
     draws = sorted(
-        statistics.median(chance.choices(above, k=len(above))) / statistics.median(chance.choices(below, k=len(below)))
+        how(statistics.median(chance.choices(one, k=len(one))), statistics.median(chance.choices(other, k=len(other))))
         for _ in range(RESAMPLES)
     )
     tail = round(RESAMPLES * (1 - CONFIDENCE) / 2)
-    return Ratio(value=value, low=draws[tail], high=draws[-1 - tail], n=(len(above), len(below)))
+    return Ratio(value=value, low=draws[tail], high=draws[-1 - tail], n=(len(one), len(other)))

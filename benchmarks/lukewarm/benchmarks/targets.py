@@ -7,161 +7,77 @@ hello-world. Where a platform's queue must be faked on loopback, the fake runs b
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 import tempfile
-import time
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
-from lukewarm.adapters import processes
-from lukewarm.adapters.base import Adapter, LocalServer
+from lukewarm.adapters.base import Adapter
 from lukewarm.adapters.build import build
-from lukewarm.adapters.local import LOOPBACK, Running
 from lukewarm.adapters.targets import TARGETS
-from lukewarm.adapters.wire import Call
-from lukewarm.benchmarks import bench, hello, installed, launch, machine, plan, record
-from lukewarm.benchmarks.framework import FIRST, HELLO, OWN, PLAIN, SUITE
+from lukewarm.benchmarks import bench, hello, installed, launch, machine, plan, record, starts
+from lukewarm.benchmarks.framework import CPU, FIRST, HELLO, OWN, PLAIN, SUITE
 from lukewarm.benchmarks.record import SCHEMA, Case, Installed, Record
-from lukewarm.benchmarks.rounds import Progress, now
+from lukewarm.benchmarks.rounds import now
+from lukewarm.benchmarks.starts import Contender
 from lukewarm.benchmarks.stats import figure
-from lukewarm.predictors.errors import LukewarmError, MissingExtra, ServerError
+from lukewarm.benchmarks.turns import ROUNDS, Progress, Turn, Turns
+from lukewarm.predictors.errors import LukewarmError, MissingExtra
 from lukewarm.predictors.spec import ModelSpec
 
-PAYLOAD = {"prompt": "hello there", "max_new_tokens": 2}
-POLL_S = 0.02
-LIMIT_S = 60.0
+PACKAGES = (
+    "lukewarm", "msgspec", "bentoml", "cog", "modal", "runpod", "potassium", "awslambdaric", "uvicorn", "starlette",
+)  # fmt: skip
+HERE = "as they lie here: no package index in reach"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Contender:
-    """One server to be started again and again. `reason`: it cannot be."""
+class Size(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The packages of one contender, counted; kept, because installing them takes longer than its rounds."""
 
-    target: str
-    kind: str  # OWN or HELLO
-    folder: Path = Path()
-    adapter: Adapter | None = None
-    requirements: tuple[str, ...] = ()
-    packages: tuple[str, ...] = ()  # pinned, as its image gets them
-    closed: bool = False  # `packages` are all: installed without what they ask for
+    schema: int
+    key: str
+    installed: Installed | None = None
     reason: str = ""
-
-    def server(self, port: int) -> tuple[LocalServer, Call]:
-        """How to run it on this port, and the request to send."""
-        assert self.adapter is not None
-        local = self.adapter.local(self.folder, LOOPBACK, port)
-        call = local.wire.predict(json.dumps(PAYLOAD).encode())
-        if self.kind == OWN:
-            return local, call
-        made = hello.HELLOS.get(self.target, hello.UVICORN)
-        return hello.server(made, local, self.folder), hello.call(self.target, call)
 
 
 def run(call: bench.Run, progress: Progress) -> list[Record]:
     """Measure every target and write the rows, suite `targets`. A target that cannot run is a row with its reason."""
-    rounds = call.settings.rounds
-    taken: dict[Contender, list[tuple[float, int]]] = {}
-    failed: dict[Contender, str] = {}
-    slipped: dict[Contender, str] = {}  # one start that failed is told, a second one ends it
     with tempfile.TemporaryDirectory(prefix="lukewarm-targets-") as folder:
         contenders = list(_contenders(Path(folder), progress))
-        for number in range(rounds + 1):
-            for place, contender in enumerate(contenders):
-                if contender.reason or contender in failed:
-                    continue
-                done = (number * len(contenders) + place) / ((rounds + 1) * len(contenders))
-                name = f"round {number}/{rounds}" if number else "warming the page cache"
-                progress(f"{name}: {contender.target}, {contender.kind}", done)
-                try:
-                    sample = first_answer(contender)
-                except LukewarmError as error:  # one platform's failure is its own row
-                    (failed if contender in slipped else slipped)[contender] = str(error).partition("\n")[0]
-                    continue
-                if number:
-                    taken.setdefault(contender, []).append(sample)
-        progress(f"measured {len(contenders)} servers in {rounds} rounds", 1.0)
-        reasons = {**slipped, **failed}
-        rows = [_record(c, taken.get(c, []), reasons.get(c, c.reason), call) for c in contenders]
+        described = machine.describe()  # before our own load
+        # the disk is quiet again when the clock starts
+        sizes = _sizes(contenders, call.out / ROUNDS / f"{SUITE}-installed.jsonl", resume=call.resume, show=progress)
+        turns = Turns(call.out, SUITE, resume=call.resume, progress=progress)
+        alive = [contender for contender in contenders if not contender.reason]
+        keys = {c: record.digest(c.key, machine.identity(described), machine.versions(PACKAGES)) for c in contenders}
+        turns.take(
+            [Turn(keys[c], f"{c.target}, {c.kind}") for c in alive],
+            call.settings.rounds,
+            lambda place, number: _sample(alive[place], number),
+        )
+    rows = []
+    for c in contenders:
+        base = _base(c, sizes[c], call, keys[c])
+        base = msgspec.structs.replace(base, machine=described)
+        samples = turns.samples(keys[c], call.settings.rounds)
+        rows.append(_measured(base, samples, turns.failures(keys[c], call.settings.rounds), c.reason))
     bench.save(call.out / bench.RECORDS, rows, SUITE, keep=call.resume)
     return rows
 
 
-def first_answer(contender: Contender) -> tuple[float, int]:
-    """Seconds from the spawn of the platform's process to its first good answer, and bytes resident then.
-
-    A fresh port each time, and proof that it is free before and after: what an earlier server left behind would
-    answer at once. Raises ServerError.
-    """
-    port = processes.free_port(LOOPBACK)
-    server, call = contender.server(port)
-    mark = {launch.RUN_ID: uuid.uuid4().hex, **launch.QUIET}
-    server = dataclasses.replace(
-        server, processes=tuple(dataclasses.replace(p, env={**p.env, **mark}) for p in server.processes)
-    )
-    if not processes.port_refused(LOOPBACK, port):
-        raise ServerError(f"port {port} answers before the server was started")
-    with tempfile.NamedTemporaryFile(prefix="lukewarm-log-") as log:
-        running = Running(server, contender.target, Path(log.name))
-        try:
-            return _start(running, call)
-        finally:
-            try:
-                running.stop(grace_s=10)
-            finally:
-                launch.sweep(mark[launch.RUN_ID])
-
-
-def _start(running: Running, call: Call) -> tuple[float, int]:
-    server = running.server
-    begun = time.monotonic()
-    with running.log.open("ab") as log:
-        for number, process in enumerate(server.processes):
-            if number:  # the first is a fake of the platform's queue: not what is measured
-                _listening(running)
-            begun = time.monotonic()
-            running._children.append(processes.start(process, log))
-    while time.monotonic() - begun < LIMIT_S:
-        try:
-            reply = running.send(call, timeout_s=LIMIT_S)
-        except ServerError:
-            if running._children[-1].popen.poll() is not None:
-                break
-            time.sleep(POLL_S)
-            continue
-        # some platforms answer 200 with an error in it: only the echoed words are a good answer
-        if reply.status == 200 and b"hello" in reply.body:
-            return time.monotonic() - begun, _resident_bytes(running)
-        time.sleep(POLL_S)
-    last = (running.last_log(1) or "its log is empty").strip()
-    raise ServerError(f"no good answer within {time.monotonic() - begun:.1f} s: {last[-300:]}")
-
-
-def _listening(running: Running) -> None:
-    deadline = time.monotonic() + LIMIT_S
-    while processes.port_refused(LOOPBACK, running.server.port):
-        if time.monotonic() > deadline:
-            raise ServerError("the fake of the platform's queue did not start")
-        time.sleep(POLL_S)
-
-
-def _resident_bytes(running: Running) -> int:
-    """Of the platform's process and its descendants, without a fake that runs beside it."""
-    import psutil
-
-    total = 0
-    child = running._children[-1]
-    processes.look(child)
-    for pid in {child.popen.pid, *child.seen}:
-        try:
-            total += psutil.Process(pid).memory_info().rss
-        except psutil.NoSuchProcess:
-            continue
-    return total
+def _sample(contender: Contender, number: int) -> dict[str, Any]:
+    limit_s = starts.LIMIT_S
+    if number == 0:  # Truss's environment is made at its first start
+        server, _ = contender.server(0)
+        limit_s = max(limit_s, server.start_timeout_s)
+    try:
+        return dict(starts.first_answer(contender, limit_s))
+    except LukewarmError as error:  # one platform's failure is its own row
+        raise launch.Failed(str(error).partition("\n")[0]) from error
 
 
 def _contenders(folder: Path, progress: Progress) -> Iterator[Contender]:
@@ -179,32 +95,40 @@ def _contenders(folder: Path, progress: Progress) -> Iterator[Contender]:
             continue
         extras = [extra for extra in (adapter.extra, "serve" if adapter.needs_asgi else None) if extra]
         needs = (f"lukewarm[{','.join(extras)}]" if extras else "lukewarm",)
+        made = hello.HELLOS.get(row.name)
+        theirs = None
+        if made is not None:
+            theirs = _hello(row.name, made, out, adapter)
+        elif not plain:
+            plain = True
+            theirs = _hello(PLAIN, hello.UVICORN, out, adapter)
         # what the platform's own builder adds is part of the image too
-        sdk = () if adapter.sdk_in_image or row.name not in hello.HELLOS else hello.HELLOS[row.name].requirements
+        sdk = theirs.packages if theirs and made and (not adapter.sdk_in_image or not adapter.extra) else ()
         yield Contender(
-            target=row.name, kind=OWN, folder=out, adapter=adapter, requirements=needs,
-            packages=(*artifact.requirements, *_pinned(sdk)), closed=artifact.closed and not sdk,
+            target=row.name, kind=OWN, key=f"{row.name} {artifact.key}", folder=out, adapter=adapter,
+            requirements=needs, packages=(*artifact.requirements, *sdk), closed=artifact.closed and not sdk,
         )  # fmt: skip
-        if row.name not in hello.HELLOS:
-            if not plain:
-                plain = True
-                yield _hello(PLAIN, hello.UVICORN, out, adapter)
-            continue
-        yield _hello(row.name, hello.HELLOS[row.name], out, adapter)
+        if theirs is not None:
+            yield theirs
 
 
 def _hello(name: str, made: hello.Hello, artifact: Path, adapter: Adapter) -> Contender:
     copy = artifact.with_name(f"{name}-hello")
     shutil.copytree(artifact, copy, symlinks=True)
     hello.write(made, copy)
-    return Contender(
-        target=name, kind=HELLO, folder=copy, adapter=adapter, requirements=made.requirements,
-        packages=_pinned(made.requirements),
+    one = Contender(
+        target=name, kind=HELLO, key=record.digest(name, made.source), folder=copy, adapter=adapter,
+        unsized=made.unsized,
     )  # fmt: skip
+    try:
+        names = made.requirements()
+    except LukewarmError as error:
+        return dataclasses.replace(one, unsized=str(error))
+    return dataclasses.replace(one, requirements=names, packages=_pinned(names))
 
 
 def _pinned(names: tuple[str, ...]) -> tuple[str, ...]:
-    """At the versions that run here; a package that is not here is left to the index."""
+    """Bare names at the versions that run here; a package that is not here is left to the index."""
     found = []
     for name in names:
         try:
@@ -214,45 +138,64 @@ def _pinned(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _size(contender: Contender) -> Installed | None:
-    """Its packages really installed into a folder; without an index, counted as they lie here. Raises MissingExtra."""
+def _sizes(contenders: Sequence[Contender], file: Path, *, resume: bool, show: Progress) -> dict[Contender, Size]:
+    """What every contender's packages take, each list installed once; those counted before are kept on `resume`."""
+    if not resume:
+        file.unlink(missing_ok=True)
+    known = {size.key: size for size in record.read_lines(file, Size) if size.installed}
+    found = {}
+    for number, contender in enumerate(contenders):
+        key = record.digest(contender.packages, contender.closed, contender.unsized)
+        if key not in known:
+            show(f"installing the packages of {contender.target}, {contender.kind}", number / len(contenders))
+            known[key] = _size(contender, key)
+            record.append(file, known[key])
+        found[contender] = known[key]
+    return found
+
+
+def _size(contender: Contender, key: str) -> Size:
+    """Its packages really installed into a folder; without an index, counted as they lie here."""
+    if contender.unsized or not contender.packages:
+        return Size(schema=SCHEMA, key=key, reason=contender.unsized)
     try:
-        return installed.afresh(contender.packages, closed=contender.closed) if contender.packages else None
+        made = installed.afresh(contender.packages, closed=contender.closed)
+        return Size(schema=SCHEMA, key=key, installed=made)
     except LukewarmError:
-        return installed.measure(contender.requirements) if contender.requirements else None
+        try:
+            return Size(schema=SCHEMA, key=key, installed=installed.measure(contender.requirements), reason=HERE)
+        except MissingExtra as error:
+            return Size(schema=SCHEMA, key=key, reason=str(error))
 
 
-def _record(contender: Contender, taken: list[tuple[float, int]], reason: str, call: bench.Run) -> Record:
-    missing: dict[str, str] = {}
-    size: Installed | None = None
-    try:
-        size = _size(contender)
-    except MissingExtra as error:
-        missing["installed"] = str(error)
+def _base(contender: Contender, size: Size, call: bench.Run, key: str) -> Record:
     case = Case(
         backend=contender.target, precision="none", model="echo", task="text-generation", variant=contender.kind
     )
-    made = machine.describe()
-    versions = machine.versions((*machine.PACKAGES, "bentoml", "cog", "modal", "runpod", "potassium", "awslambdaric",
-                                 "uvicorn", "starlette"))  # fmt: skip
-    base = Record(
+    return Record(
         schema=SCHEMA,
         kind="measured",
         suite=SUITE,
-        key=record.digest(SUITE, case, machine.identity(made), versions),
+        key=key,
         case=case,
         date=now(),
         settings=msgspec.structs.replace(call.settings, prompt_tokens=2, new_tokens=2, batches=(1,)),
-        installed=size,
-        not_measured=missing,
-        versions=versions,
-        machine=made,
+        installed=size.installed,
+        not_measured={"installed": size.reason} if size.reason else {},
+        versions=machine.versions(PACKAGES),
     )
-    if not taken:
-        return msgspec.structs.replace(base, status="failed", reason=reason or "not run")
+
+
+def _measured(base: Record, samples: list[dict[str, Any]], failures: list[str], reason: str) -> Record:
+    if not samples:
+        why = reason or (failures[-1] if failures else "not run")
+        return msgspec.structs.replace(base, status="failed", reason=why)
     return msgspec.structs.replace(
         base,
-        figures={FIRST: figure([seconds for seconds, _ in taken], "s")},
-        peak_memory_bytes=max(resident for _, resident in taken),
-        failures=[reason] if reason else [],
+        figures={
+            FIRST: figure([sample["seconds"] for sample in samples], "s"),
+            CPU: figure([sample["cpu_s"] for sample in samples], "s"),
+        },
+        peak_memory_bytes=max(sample["memory_bytes"] for sample in samples),
+        failures=failures,
     )
