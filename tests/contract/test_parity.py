@@ -17,7 +17,7 @@ from lukewarm.predictors.spec import ModelSpec
 from lukewarm.serving.engine import Engine
 from support.converted import converted
 
-pytestmark = [pytest.mark.servers, pytest.mark.models, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.servers, pytest.mark.models, pytest.mark.timeout(900)]
 FOREIGN = 'naïve café, 東京 🙂 \u202edrow \\ "quoted"\n\t\u0000 e\u0301'
 REQUESTS: dict[str, list[dict[str, Any]]] = {
     "embeddings": [{"text": "a cold start"}, {"text": FOREIGN}, {"text": "a b " * 12}],
@@ -30,6 +30,7 @@ REQUESTS: dict[str, list[dict[str, Any]]] = {
     ],
 }
 NEAR = 1e-4
+START_S = {"truss": 600}  # its environment is made at the first start
 ENDLESS = "word é " * 300_000  # two megabytes, more than any of these models reads
 # the others: make test-fuzz
 IN_CI = {("cog", "embeddings"), ("bento", "embeddings")}
@@ -68,7 +69,7 @@ def test_a_target_answers_as_the_engine(
     adapter: Adapter = TARGETS.load(target)
     spec = ModelSpec(name=task, task=task, backend="ort", precision="fp32")
     artifact = build.build(target, spec, tmp_path, root, tmp_path / "artifact")
-    with local.start(adapter, artifact.root, timeout_s=120) as server:
+    with local.start(adapter, artifact.root, timeout_s=START_S.get(target, 120)) as server:
         for request, wanted in zip(REQUESTS[task], expected, strict=True):
             answer = server.request(request, timeout_s=60)
             assert answer.ok, (str(request)[:80], answer)

@@ -28,6 +28,7 @@ from lukewarm.predictors.tasks import (
 from lukewarm.serving.app import create_app
 from lukewarm.serving.conformance import error_of, http_cases, violations
 from lukewarm.serving.errors import error_body
+from support.serving_app import call, ok, refused
 from support.serving_engine import Scripted, TestEngine, engine_of
 
 
@@ -67,34 +68,9 @@ class Captioner(Fixed):
         return TextToTextResult(text=text, finish_reason="eos", prompt_tokens=1, completion_tokens=1)
 
 
-def call(engine: TestEngine, method: str, path: str, value: Any = None, **more: Any) -> httpx.Response:
-    """One request to the app, in an event loop of its own."""
-
-    async def send() -> httpx.Response:
-        transport = httpx.ASGITransport(create_app(engine))  # type: ignore[arg-type]
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-            return await client.request(method, path, **({"json": value} if value is not None else {}), **more)
-
-    return asyncio.run(send())
-
-
 @pytest.fixture(scope="module")
 def echo() -> TestEngine:
     return engine_of(Echo)
-
-
-def ok(engine: TestEngine, path: str, value: Any) -> Any:
-    response = call(engine, "POST", path, value)
-    assert response.status_code == 200, response.text
-    return response.json()
-
-
-def refused(engine: TestEngine, path: str, value: Any, status: int = 400) -> dict[str, str]:
-    response = call(engine, "POST", path, value)
-    assert response.status_code == status, response.text
-    error = error_of(response.json())
-    assert error is not None
-    return error
 
 
 def test_every_response_carries_the_identity(echo: TestEngine) -> None:

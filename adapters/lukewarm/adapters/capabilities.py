@@ -23,6 +23,7 @@ POINTS: Mapping[str, str] = {
     "batching": "requests that come together run together",
     "metrics": "Prometheus text",
     "openai": "/v1/completions, /v1/chat/completions, /v1/embeddings",
+    "v2": "/v2/..., the Open Inference Protocol, as tritonclient speaks it",
     "meta": "boot_id, n_request, load_s, exec_s in every answer",
 }
 LEVELS = ("yes", "partly", "no")
@@ -54,7 +55,7 @@ def without_http(**rows: Support) -> dict[str, Support]:
     """The points that a platform without our ASGI app in it cannot carry, and those of the engine that it can."""
     own = "the platform's own server answers, not our app"
     engine = {point: yes("our engine") for point in ("batching", "meta")}
-    return {**engine, "metrics": no(own), "openai": no(own), **rows}
+    return {**engine, "metrics": no(own), "openai": no(own), "v2": no(own), **rows}
 
 
 def all_capabilities() -> dict[str, Mapping[str, Support]]:

@@ -35,6 +35,9 @@ class OipWire(Wire):
         if not isinstance(outputs, list):
             return plain
         fields = {output["name"]: _value(output) for output in outputs}
+        if {"label", "score"} <= fields.keys():  # two tensors are one field of ours: the classes, best first
+            pairs = zip(fields.pop("label"), fields.pop("score"), strict=True)
+            fields["labels"] = [{"label": label, "score": score} for label, score in pairs]
         meta = plain.body.get("parameters", {})
         return Answer(status=200, body={**fields, "meta": meta}, http_status=reply.status)
 

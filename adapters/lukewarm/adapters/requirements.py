@@ -22,15 +22,15 @@ def runtime_requirements(
 ) -> tuple[str, ...]:  # fmt: skip
     """Requirement lines, sorted by name. `asgi`: with what serves our ASGI app."""
     row = BACKENDS.row(backend)
-    pictures = "image" if task == "image-to-text" else None
-    extras = [extra for extra in (row.extra, sdk_extra, "serve" if asgi else None, pictures) if extra]
+    media = {"image-to-text": "image", "speech-to-text": "audio" if _has("soundfile") else None}.get(task)
+    extras = [extra for extra in (row.extra, sdk_extra, "serve" if asgi else None, media) if extra]
     # a built distribution has its extras' extras spelled out, so `serve` is taken away by its packages
-    needless = set() if asgi else {_name(line) for line in expand("serve")}
-    lines = {_name(line): line for line in _core()}
+    needless = set() if asgi else {package_name(line) for line in expand("serve")}
+    lines = {package_name(line): line for line in _core()}
     for extra in extras:
         for line in expand(extra):
-            if _name(line) not in needless:
-                lines.setdefault(_name(line), line)
+            if package_name(line) not in needless:
+                lines.setdefault(package_name(line), line)
     return tuple(pin(lines[name]) if pinned else lines[name] for name in sorted(lines))
 
 
@@ -54,7 +54,7 @@ def installed_bytes(requirements: tuple[str, ...], *, closed: bool = False) -> i
     total, seen, waiting = 0, set(), list(requirements)
     while waiting:
         requirement = waiting.pop()
-        name = _name(requirement)
+        name = package_name(requirement)
         if name in seen:
             continue
         seen.add(name)
@@ -83,13 +83,23 @@ def pin(requirement: str) -> str:
     return f"{name}[{extras}]=={installed}" if extras else f"{name}=={installed}"
 
 
+def _has(name: str) -> bool:
+    """Whether a package is installed here: WAV needs no soundfile, and an image gets it where its builder has it."""
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
 def _core() -> Iterator[str]:
     for line in requires(DISTRIBUTION) or ():
         requirement, _, marker = line.partition(";")
-        if not _EXTRA.search(marker) and _name(requirement) in CORE_AT_RUN_TIME:
+        if not _EXTRA.search(marker) and package_name(requirement) in CORE_AT_RUN_TIME:
             yield requirement.strip()
 
 
-def _name(requirement: str) -> str:
+def package_name(requirement: str) -> str:
+    """The normalised name in a requirement line."""
     match = _NAME.match(requirement)
     return re.sub(r"[-_.]+", "-", match.group(1)).lower() if match else requirement

@@ -70,7 +70,7 @@ def fetch_template() -> tuple[Path, tuple[str, ...]]:
 
 
 def prepare(folder: Path, templates: Path, server: Iterable[str], requirements: str) -> None:
-    """Make the environment unless it stands; a half-made one is made again.
+    """Make the environment unless it stands; a half-made one is made again. Raises SourceError.
 
     As Truss builds an image: a package that the artifact names is the artifact's choice, within Truss's constraints.
     """
@@ -84,7 +84,10 @@ def prepare(folder: Path, templates: Path, server: Iterable[str], requirements: 
     subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
     python = str(folder / "venv/bin/python")
     files = ["-r", str(folder / "requirements.txt"), "-c", str(templates / "server/constraints.txt")]
-    subprocess.run([python, "-m", "pip", "-q", "install", *files], check=True)
+    try:
+        subprocess.run([python, "-m", "pip", "-q", "install", *files], check=True)
+    except subprocess.CalledProcessError as error:
+        raise SourceError("Truss's server and the artifact's packages do not install; pip says why above") from error
     (folder / "ready").touch()
 
 
@@ -128,11 +131,14 @@ def main() -> None:
     arguments = parser.parse_args()
     artifact = arguments.artifact.resolve()
     requirements = (artifact / "requirements.txt").read_text()
-    with alone(cache_folder("truss-template")):
-        templates, server = fetch_template()
     folder = cache_folder("truss", requirements)
-    with alone(folder):
-        prepare(folder, templates, server, requirements)
+    try:
+        with alone(cache_folder("truss-template")):
+            templates, server = fetch_template()
+        with alone(folder):
+            prepare(folder, templates, server, requirements)
+    except SourceError as error:
+        raise SystemExit(f"error: {error}") from error
     work = Path(tempfile.mkdtemp(prefix="lukewarm-truss-"))
     lay_out(artifact, templates, work, arguments.host)
     environment = {

@@ -48,14 +48,24 @@ class ChatTemplate:
             ) from error
 
     def _source(self) -> str:
-        if self._bundle.has(TEMPLATE_FILE):
-            return self._bundle.path(TEMPLATE_FILE).read_text("utf-8")
-        text = self._bundle.manifest.options.get("chat_template")
+        text = template_source(self._bundle)
         if not text:
             raise RequestError(
                 "no_chat_template", "this model has no chat template; send 'prompt' instead", "$.messages", "prompt"
             )
-        return str(text)
+        return text
+
+
+def template_source(bundle: Bundle) -> str:
+    """The text of a bundle's chat template; empty if it has none."""
+    if bundle.has(TEMPLATE_FILE):
+        return bundle.path(TEMPLATE_FILE).read_text("utf-8")
+    return str(bundle.manifest.options.get("chat_template") or "")
+
+
+def has_role(bundle: Bundle, role: str) -> bool:
+    """Whether the bundle's chat template names a role."""
+    return role in template_source(bundle)
 
 
 def compile_template(source: str) -> Template:

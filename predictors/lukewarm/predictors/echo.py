@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, cast
 
@@ -10,7 +12,18 @@ from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import RequestError
 from lukewarm.predictors.predictor import NEVER, Backend, Predictor, Runtime
 from lukewarm.predictors.spec import Task
-from lukewarm.predictors.tasks import Delta, FinishReason, Request, Result, TextGenerationRequest, TextGenerationResult
+from lukewarm.predictors.tasks import (
+    Delta,
+    EmbeddingRequest,
+    EmbeddingResult,
+    FinishReason,
+    Request,
+    Result,
+    TextGenerationRequest,
+    TextGenerationResult,
+)
+
+WIDTH = 8  # of an embedding
 
 
 class EchoPredictor(Predictor):
@@ -54,6 +67,25 @@ class EchoPredictor(Predictor):
         prompt_text(request)
 
 
+class EchoEmbedder(Predictor):
+    """A vector of WIDTH numbers, of length 1: which words a text has, each counted in the place of its checksum."""
+
+    task: ClassVar[Task] = "embeddings"
+
+    def setup(self) -> None: ...
+
+    def predict_batch(self, requests: Sequence[Request], cancel: threading.Event = NEVER) -> list[Result]:
+        results: list[Result] = []
+        for request in requests:
+            words = cast(EmbeddingRequest, request).text.split()
+            counts = [1.0] * WIDTH  # so that no text has the vector 0
+            for word in words:
+                counts[zlib.crc32(word.encode()) % WIDTH] += 1.0
+            length = math.sqrt(sum(count * count for count in counts))
+            results.append(EmbeddingResult(embedding=[count / length for count in counts], prompt_tokens=len(words)))
+        return results
+
+
 def prompt_text(request: Request) -> str:
     """The prompt, or the last message's content. Raises RequestError unless exactly one is given."""
     assert isinstance(request, TextGenerationRequest)
@@ -65,10 +97,11 @@ def prompt_text(request: Request) -> str:
 class EchoBackend(Backend):
     name = "echo"
     survives_fork = True
-    support: ClassVar[Mapping[Task, tuple[str, ...]]] = {"text-generation": ("none",)}
+    support: ClassVar[Mapping[Task, tuple[str, ...]]] = {"text-generation": ("none",), "embeddings": ("none",)}
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
-        return EchoPredictor(bundle, runtime)
+        kind = EchoEmbedder if bundle.manifest.task == "embeddings" else EchoPredictor
+        return kind(bundle, runtime)
 
 
 backend = EchoBackend()

@@ -151,6 +151,8 @@ class App:
         return EventResponse(guarded(), headers, lambda gone: self.observer.done(record, 499 if gone else 200))
 
     async def _not_routed(self, request: HttpRequest, rows: dict[str, Endpoint], record: Record) -> Response:
+        from lukewarm.serving.shapes.openai import TASK_ROUTES, openai_error  # imported by now: all routes were tried
+
         if rows:
             allow = ", ".join(sorted(rows) + (["HEAD"] if "GET" in rows else []))
             refusal = HttpRefusal(
@@ -159,12 +161,14 @@ class App:
             refusal.headers["Allow"] = allow
         else:
             paths = self.router.paths
-            hint = did_you_mean(request.path, paths)
+            task = TASK_ROUTES.get(request.path)
+            hint = f": this model does {self.engine.task}, not {task}" if task else did_you_mean(request.path, paths)
             refusal = HttpRefusal(404, "not_found", f"no route {request.path!r}{hint}", allowed=", ".join(paths))
         if request.method not in ("GET", "HEAD"):
             await discard_body(request)
         record.code = refusal.code
-        style = next((row.error for row in rows.values()), error_body)
+        unknown = openai_error if request.path.startswith("/v1/") else error_body
+        style = next((row.error for row in rows.values()), unknown)
         return self._response(Reply(style(refusal), refusal.status, headers=refusal.headers), record)
 
 

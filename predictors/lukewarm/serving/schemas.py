@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -124,10 +125,16 @@ class Schemas:
         properties = {key: self.outcomes(), **self._meta()}
         return {"type": "object", "required": [key, "meta"], "properties": properties}
 
-    def openai(self, kind: Any, neutral: Any) -> dict[str, Any]:
-        """An OpenAI request: the struct, plus the parameters that are taken only at a neutral value."""
+    def openai(self, kind: Any, neutral: Any, nested: Mapping[str, Any]) -> dict[str, Any]:
+        """An OpenAI request: the struct, plus the parameters that are taken only at a neutral value.
+
+        `nested` has those of the structs inside it, by name.
+        """
         reference = self.ref(kind)
         schema = self.components[kind.__name__]
+        for component, inner in nested.items():
+            for name, values in inner.items() if component in self.components else ():
+                self.components[component]["properties"].setdefault(name, {"enum": list(values)})
         schema["properties"]["model"] = {"enum": [self._engine.spec.name, None]}
         for name, values in neutral.items():
             schema["properties"].setdefault(name, {"enum": list(values)})

@@ -220,8 +220,12 @@ def _outputs(results: Sequence[Result]) -> list[Output]:
         vectors = [Output("embedding", "FP32", [n, len(flat) // n], flat)]
         return [*vectors, Output("prompt_tokens", "INT64", [n], columns["prompt_tokens"])]
     if isinstance(first, ClassificationResult):
+        counts = {len(row) for row in columns["labels"]}
+        if len(counts) > 1:
+            message = "rows of different numbers of labels make no tensor"
+            raise RequestError("shape_mismatch", message, "$.inputs", "one 'top_k' for all rows")
         labels = [label for row in columns.pop("labels") for label in row]
-        shape = [n, len(labels) // n]
+        shape = [n, counts.pop()]
         return [
             Output("label", "BYTES", shape, [label.label for label in labels]),
             Output("score", "FP32", shape, [label.score for label in labels]),

@@ -11,7 +11,9 @@ from typing import Any
 
 import msgspec
 
+from lukewarm.predictors.chat_template import has_role
 from lukewarm.predictors.errors import RequestError
+from lukewarm.predictors.spec import Task
 from lukewarm.predictors.tasks import EmbeddingResult, Request, Result, TextGenerationResult
 from lukewarm.serving.core import Answer
 from lukewarm.serving.decoding import convert, require_object
@@ -20,6 +22,7 @@ from lukewarm.serving.errors import HttpRefusal, error_body, error_status
 from lukewarm.serving.http import Endpoint, Exchange, Reply, event
 from lukewarm.serving.shapes.common import all_results, read
 from lukewarm.serving.shapes.openai_types import (
+    NESTED,
     NEUTRAL,
     ChatRequest,
     CompletionRequest,
@@ -29,6 +32,12 @@ from lukewarm.serving.shapes.openai_types import (
 
 REASONS = {"eos": "stop", "stop": "stop", "length": "length", "cancelled": None}
 SAME = ("temperature", "top_p", "top_k", "seed", "repetition_penalty")
+# what models of one task have; a model of another says so
+TASK_ROUTES: Mapping[str, Task] = {
+    "/v1/completions": "text-generation",
+    "/v1/chat/completions": "text-generation",
+    "/v1/embeddings": "embeddings",
+}
 
 
 def endpoints(engine: Engine) -> list[Endpoint]:
@@ -50,7 +59,7 @@ def _row(method: str, path: str, handle: Any, summary: str, request: Any = None)
         path=path,
         handle=handle,
         summary=summary,
-        request=(lambda schemas: schemas.openai(request, NEUTRAL)) if request else None,
+        request=(lambda schemas: schemas.openai(request, NEUTRAL, NESTED)) if request else None,
         response=lambda _: {"type": "object", "required": ["object" if method == "GET" else "usage"]},
         events=request in (CompletionRequest, ChatRequest),
         error=openai_error,
@@ -87,7 +96,7 @@ async def completions(exchange: Exchange) -> Reply:
     if body.stream:
         if len(requests) > 1:
             raise RequestError("not_streamable", "several prompts cannot be streamed", "$.prompt", "one prompt")
-        usage = body.stream_options is not None and body.stream_options.include_usage
+        usage = body.stream_options is not None and body.stream_options.include_usage is True
         return await _stream(exchange, requests[0], frame, _completion_choice, usage)
     answer = await engine.arun(requests)
     results = all_results(answer, where, {})
@@ -102,10 +111,10 @@ async def chat(exchange: Exchange) -> Reply:
         raise RequestError("one_of", "give one of 'max_tokens' and 'max_completion_tokens'", "$.max_tokens")
     limit = body.max_tokens or body.max_completion_tokens
     names = {"max_new_tokens": "max_tokens" if body.max_tokens else "max_completion_tokens"}
-    item = {**_sampling(body, limit), "messages": [message.as_native() for message in body.messages]}
+    item = {**_sampling(body, limit), "messages": _messages(engine, body)}
     request = read(engine, item, "$", names)
     if body.stream:
-        usage = body.stream_options is not None and body.stream_options.include_usage
+        usage = body.stream_options is not None and body.stream_options.include_usage is True
         return await _stream(exchange, request, _Frame(engine, "chat.completion.chunk", "chatcmpl"), _chat_delta, usage)
     answer = await engine.arun([request])
     result = _texts(all_results(answer, ["$"], names))[0]
@@ -115,13 +124,26 @@ async def chat(exchange: Exchange) -> Reply:
     return Reply({**fields, "choices": [choice], "usage": _usage([result])}, answer=answer)
 
 
+def _messages(engine: Engine, body: ChatRequest) -> list[dict[str, str]]:
+    """The turns; `developer`, OpenAI's newer name of the system's role, where the model's template knows none."""
+    turns = [message.as_native() for message in body.messages]
+    if any(turn["role"] == "developer" for turn in turns) and not has_role(engine.bundle, "developer"):
+        return [{**turn, "role": "system"} if turn["role"] == "developer" else turn for turn in turns]
+    return turns
+
+
 async def embeddings(exchange: Exchange) -> Reply:
     engine = exchange.engine
-    body: EmbeddingsRequest = await _decode(exchange, EmbeddingsRequest)
+    given = require_object(await exchange.json())
+    size = given.get("dimensions")
+    if type(size) is int and size > 0:  # the model's own size asks for nothing; which that is, is seen below
+        given = {key: value for key, value in given.items() if key != "dimensions"}
+    body: EmbeddingsRequest = _typed(engine, given, EmbeddingsRequest)
     texts = [body.input] if isinstance(body.input, str) else engine.reader.items(body.input, "$.input")
     answer = await engine.arun([read(engine, {"text": text}, "$", {"text": "input"}) for text in texts])
     where = ["$.input"] if isinstance(body.input, str) else [f"$.input[{index}]" for index in range(len(texts))]
     results = all_results(answer, where, {})
+    _check_size(results, size)
     encode: Callable[[list[float]], Any] = _base64_floats if body.encoding_format == "base64" else list
     data = [
         {"object": "embedding", "index": index, "embedding": encode(result.embedding)}
@@ -136,10 +158,22 @@ async def embeddings(exchange: Exchange) -> Reply:
     )
 
 
+def _check_size(results: Sequence[Result], size: int | None) -> None:
+    own = {len(result.embedding) for result in results if isinstance(result, EmbeddingResult)}
+    if size is not None and own != {size}:
+        (width,) = own
+        message = f"'dimensions' is not supported here: this model's vectors have {width}"
+        raise RequestError("unsupported_parameter", message, "$.dimensions", f"null | {width}")
+
+
 async def _decode(exchange: Exchange, to: Any) -> Any:
-    body = convert(without_neutral(require_object(await exchange.json())), to)
+    return _typed(exchange.engine, require_object(await exchange.json()), to)
+
+
+def _typed(engine: Engine, given: dict[str, Any], to: Any) -> Any:
+    body = convert(without_neutral(given), to)
     if body.model is not None:
-        _check_model(exchange.engine, body.model)
+        _check_model(engine, body.model)
     return body
 
 
@@ -154,6 +188,7 @@ def _model(engine: Engine) -> dict[str, Any]:
 
 def _sampling(body: CompletionRequest | ChatRequest, max_tokens: int | None) -> dict[str, Any]:
     fields: dict[str, Any] = {name: getattr(body, name) for name in SAME}
+    fields["top_k"] = max(body.top_k, 0) if body.top_k is not None else None
     fields["stop"] = [body.stop] if isinstance(body.stop, str) else body.stop
     fields["max_new_tokens"] = max_tokens
     given = {name: value for name, value in fields.items() if value is not None}
