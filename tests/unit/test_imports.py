@@ -165,6 +165,7 @@ PROJECTS = {
 
 CALLER = """
 import inspect, json, sys
+from lukewarm.predictors.errors import RequestError
 sys.path.insert(0, ".")
 from lukewarm_predictor import Imported
 predictor = Imported()
@@ -177,7 +178,7 @@ for line in sys.stdin:
     try:
         answer = predictor.predict(**given)
         answer = list(answer) if inspect.isgenerator(answer) else answer
-    except ValueError as error:
+    except (ValueError, RequestError) as error:
         answer = {"raised": str(error)}
     print("ANSWER " + json.dumps(answer))
 """
@@ -223,7 +224,7 @@ def test_cog(tmp_path: Path) -> None:
     assert spec.system_packages == ["ffmpeg"]
     assert spec.resources.gpu
     lost = losses(imported)
-    for line in ("cog.yaml:4: git+https", "cog.yaml:8: build.run", "cog.yaml:11: train", "cog.yaml:2: gpu: true"):
+    for line in ("cog.yaml:4: git+https", "cog.yaml:9: build.run: curl", "cog.yaml:11: train", "cog.yaml:2: gpu: true"):
         assert line in lost
     assert call(root, {"text": "a"}, {"text": "b", "n": 1, "mode": "soft", "file": {"bytes": "data"}}) == [
         ">a aloud",
@@ -300,7 +301,7 @@ def test_bentoml(tmp_path: Path) -> None:
         ),
         ({"handler.py": "class EndpointHandler:\n  pass\n"}, "no __call__"),
         ({"h.py": "import runpod\nrunpod.serverless.start(cfg)\n"}, "h.py:2"),
-        ({"h.py": "import runpod\nrunpod.serverless.start({'handler': lambda j: 1})\n"}, "not a named function"),
+        ({"h.py": "import runpod\nrunpod.serverless.start({'handler': all_of[1]})\n"}, "not a named function"),
     ],
 )
 def test_what_cannot_be_read_says_where(files: dict[str, str], says: str, tmp_path: Path) -> None:
@@ -325,7 +326,7 @@ def test_planted_text_stays_text(tmp_path: Path) -> None:
 def test_the_command_lists_losses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = lay(tmp_path, COG)
     assert run(["import", str(root), "--dry-run"]) == 0
-    assert "not carried over  cog.yaml:8: build.run" in capsys.readouterr().out
+    assert "not carried over  cog.yaml:9: build.run: curl" in capsys.readouterr().out
     assert not (root / "lukewarm.yaml").exists()
     assert run(["import", str(root), "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

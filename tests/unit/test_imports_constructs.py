@@ -143,25 +143,28 @@ def test_a_runpod_script_finds_its_neighbours_and_runs_its_main_block(tmp_path: 
 def test_a_truss_with_bundled_packages_relative_imports_and_a_generator(tmp_path: Path) -> None:
     files = {
         "config.yaml": "resources: {accelerator: 'H100:4', memory: 512Mi, cpu: '2'}\nsecrets: {'my-token': null}\n"
-        "requirements_file: none.txt\nruntime: {transport: {kind: grpc}}\n",
-        "model/model.py": "from shared_words import WORD\nfrom .part import MARK\n\n\nclass Model:\n"
-        "    async def predict(self, request):\n        for item in request:\n            yield item + WORD + MARK\n",
+        "requirements_file: none.txt\nruntime: {transport: {kind: grpc}}\nmodel_metadata: {end: '!'}\n",
+        "model/model.py": "from shared_words import WORD\nfrom model.part import MARK\n"
+        "from .part import MARK as SAME\n\n\nclass Model:\n    def __init__(self, **kwargs):\n"
+        "        self.end = kwargs['config']['model_metadata']['end']\n\n"
+        "    async def predict(self, request):\n        for item in request:\n"
+        "            yield item + WORD + MARK + SAME\n        yield self.end\n",
+        "model/__init__.py": "",
         "model/part.py": "MARK = '.'\n",
         "packages/shared_words.py": "WORD = 'w'\n",
     }
     root = lay(tmp_path, files)
     imported = import_project(root)
-    assert imported.spec["resources"] == {"gpu": "H100", "memory_gb": 0.5}
+    assert imported.spec["resources"] == {"cpu": 2.0, "gpu": "H100", "memory_gb": 0.5}
     lost = losses(imported)
     for text in (
         "config.yaml:1: accelerator H100:4",
-        "config.yaml:1: resources.cpu",
         "config.yaml:2: my-token",
         "config.yaml:3: none.txt",
         "config.yaml:4: runtime.transport",
     ):
         assert text in lost, lost
-    assert answers(root, {"inputs": ["a", "b"]}) == [["aw.", "bw."]]
+    assert answers(root, {"inputs": ["a", "b"]}) == ["aw..bw..!"]
 
 
 def test_a_handler_gets_the_further_keys_that_its_code_reads(tmp_path: Path) -> None:

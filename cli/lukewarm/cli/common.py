@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -55,6 +56,11 @@ class Project:
 
         spec = self.spec
         return self.bundles / directory_name(spec.name, backend or spec.backend, precision or spec.precision)
+
+    def set_environment(self) -> None:
+        """The spec's `env` for this process and those it starts; what the shell has set stays, as at a provider."""
+        for name, value in self.spec.env.items():
+            os.environ.setdefault(name, value)
 
     def artifact_dir(self, target: str) -> Path:
         return self.root / STATE_DIR / "build" / target

@@ -12,10 +12,11 @@ from lukewarm.cli.common import json_option, print_json
 @click.command(name="import")
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--kind", type=click.Choice(["cog", "truss", "bentoml", "huggingface", "runpod", "potassium"]))
+@click.option("--entry", help="Of several APIs (BentoML) or routes (Potassium), the one to carry over.")
 @click.option("--dry-run", is_flag=True, help="Show what would be written; write nothing.")
 @click.option("--force", is_flag=True, help="Replace an existing lukewarm.yaml and lukewarm_predictor.py.")
 @json_option
-def import_(directory: Path, kind: str | None, dry_run: bool, force: bool, as_json: bool) -> None:
+def import_(directory: Path, kind: str | None, entry: str | None, dry_run: bool, force: bool, as_json: bool) -> None:
     """Read the Cog, BentoML, Truss, Runpod, Potassium or Hugging Face handler project in DIRECTORY.
 
     Writes lukewarm.yaml and lukewarm_predictor.py beside it; the project's own files are neither run nor changed.
@@ -23,7 +24,7 @@ def import_(directory: Path, kind: str | None, dry_run: bool, force: bool, as_js
     """
     from lukewarm.adapters.imports import import_project, write
 
-    imported = import_project(directory, kind)
+    imported = import_project(directory, kind, entry)
     written = [] if dry_run else write(imported, directory, force=force)
     if as_json:
         print_json({"kind": imported.kind, "spec": imported.spec, "predictor": imported.predictor,

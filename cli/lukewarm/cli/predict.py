@@ -38,7 +38,7 @@ _INPUT_KEY = {
 @click.option("--device", default="auto", show_default=True)
 @json_option
 def predict(text: str | None, spec_path: Path, as_json: bool, stream: bool, **options: Any) -> None:
-    """Answer TEXT (or --request) from a bundle and print the result.
+    """Answer TEXT (or --request) from a bundle and print the result. For a model of images or sounds TEXT is a file.
 
     Example: lukewarm predict "The capital of France is" --max-new-tokens 8
     """
@@ -54,6 +54,7 @@ def predict(text: str | None, spec_path: Path, as_json: bool, stream: bool, **op
         engine = Engine.open(options["bundle"], runtime)
     else:
         project = chosen(open_project(spec_path), options["backend"], options["precision"])
+        project.set_environment()
         bundle = Bundle.open(project.bundle_dir())
         engine = Engine(bundle, project.spec, runtime)
     payload = _payload(text, options, engine.bundle.manifest.task)
@@ -85,6 +86,9 @@ def _payload(text: str | None, options: dict[str, Any], task: str) -> dict[str, 
     if request is not None:
         return sys.stdin.buffer.read() if request == "-" else str(request).encode("utf-8", "surrogateescape")
     assert text is not None
+    if task in ("image-to-text", "speech-to-text"):
+        chosen = {"max_new_tokens": options["max_new_tokens"]}
+        return {"data": _file(text, task), **{key: value for key, value in chosen.items() if value is not None}}
     if task not in _INPUT_KEY:
         raise RequestError("input", f"a {task} bundle takes --request with a JSON object, not a text")
     payload: dict[str, Any] = (
@@ -96,3 +100,15 @@ def _payload(text: str | None, options: dict[str, Any], task: str) -> dict[str, 
     if options["stop"]:
         payload["stop"] = list(options["stop"])
     return payload
+
+
+def _file(name: str, task: str) -> str:
+    """A file's bytes in base64. Raises RequestError."""
+    import base64
+
+    try:
+        return base64.b64encode(Path(name).read_bytes()).decode()
+    except OSError as error:
+        raise RequestError(
+            "input", f"a {task} bundle takes a file: {name[:200]} cannot be read ({error.strerror})"
+        ) from error

@@ -36,6 +36,7 @@ def serve(target: str, spec_path: Path, request_json: str | None, as_json: bool,
     from lukewarm.cli.build import chosen
 
     project = chosen(open_project(spec_path), options["backend"], options["precision"])
+    project.set_environment()
     payload = _payload(request_json)
     say = progress(quiet=as_json)
     # the servers are in sessions of their own: a SIGTERM to this process must reach them through `stop`

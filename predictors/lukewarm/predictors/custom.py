@@ -5,7 +5,8 @@
         def predict(self, text: str, times: int = 1) -> str:  # its annotations are the request's types
             return text.upper() * times
 
-A `predict` that yields streams its pieces. A fault becomes a PredictorError that names the line; the process goes on.
+A `predict` that yields streams its pieces; texts are joined at the end, unless the class says `join = False`.
+A fault becomes a PredictorError that names the line; the process goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import threading
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import msgspec
 
@@ -51,15 +52,15 @@ class CustomPredictor(Predictor):
             self._guard("setup", lambda: _settled(setup(*arguments)))
 
     def predict_batch(self, requests: Sequence[Request], cancel: threading.Event = NEVER) -> list[Result]:
-        return [CustomResult(output=_whole(list(self._pieces(request, cancel)))) for request in requests]
+        return [CustomResult(output=self._whole(list(self._pieces(request, cancel)))) for request in requests]
 
     def stream(self, request: Request, cancel: threading.Event = NEVER) -> Iterator[Delta]:
         """Text pieces as they are, others as one line of JSON each."""
         pieces = []
-        for yielded, piece in self._pieces(request, cancel):
-            pieces.append((yielded, piece))
-            yield Delta(text=piece if isinstance(piece, str) else msgspec.json.encode(piece).decode() + "\n")
-        yield Delta(result=CustomResult(output=_whole(pieces)))
+        for piece in self._pieces(request, cancel):
+            pieces.append(piece)
+            yield Delta(text=piece.value if piece.text else msgspec.json.encode(piece.value).decode() + "\n")
+        yield Delta(result=CustomResult(output=self._whole(pieces)))
 
     def check(self, request: Request) -> None:
         read_inputs(self.input_type, cast(CustomRequest, request).inputs)
@@ -69,23 +70,32 @@ class CustomPredictor(Predictor):
         if callable(close):
             self._guard("close", close)
 
-    def _pieces(self, request: Request, cancel: threading.Event) -> Iterator[tuple[bool, Any]]:
-        """What `predict` returns, as plain data; (True, piece) for each if it yields, else (False, all of it)."""
+    def _pieces(self, request: Request, cancel: threading.Event) -> Iterator[_Piece]:
+        """What `predict` yields, piece by piece, or all that it returns."""
         arguments = read_inputs(self.input_type, cast(CustomRequest, request).inputs)
         if cancel.is_set():
             raise CancelledError
         output = self._guard("predict", lambda: _settled(self._instance.predict(**arguments)))
         if not isinstance(output, Iterator):
-            yield False, self._guard("predict", lambda: _plain(output))
+            yield _Piece(False, isinstance(output, str), self._guard("predict", lambda: _plain(output)))
             return
         try:
             while (piece := self._guard("predict", lambda: next(output, _END))) is not _END:
-                yield True, self._guard("predict", lambda piece=piece: _plain(piece))  # type: ignore[misc]
+                plain = self._guard("predict", lambda piece=piece: _plain(piece))  # type: ignore[misc]
+                yield _Piece(True, isinstance(piece, str), plain)
                 if cancel.is_set():
                     raise CancelledError
         finally:
             if isinstance(output, Generator):
                 self._guard("predict", output.close)
+
+    def _whole(self, pieces: list[_Piece]) -> Any:
+        """The output of all pieces: joined if they are texts, else a list; what was not yielded stays itself."""
+        if len(pieces) == 1 and not pieces[0].yielded:
+            return pieces[0].value
+        values = [piece.value for piece in pieces]
+        join = getattr(self._instance, "join", True) and values and all(piece.text for piece in pieces)
+        return "".join(values) if join else values
 
     def _guard(self, method: str, call: Callable[[], T]) -> T:
         """Call the user's code; turn its faults into errors of ours. Errors of ours (RequestError) pass."""
@@ -101,15 +111,21 @@ class CustomPredictor(Predictor):
             ) from error
 
     def _place(self, error: BaseException) -> str:
-        """The innermost line of the user's own module in a traceback, else the innermost that is not of this file."""
+        """The innermost line of the user's own files in a traceback, else the innermost that is not of this file."""
         frames = traceback.extract_tb(error.__traceback__)
         file = getattr(sys.modules.get(self._path.partition(":")[0]), "__file__", None)
         theirs = [frame for frame in frames if frame.filename != __file__]
-        frame = [frame for frame in theirs if frame.filename == file][-1:] or theirs[-1:]
+        frame = [frame for frame in theirs if file and _beside(frame.filename, file)][-1:] or theirs[-1:]
         code = getattr(getattr(getattr(self, "_instance", None), "predict", None), "__code__", None)
         if not frame and code is not None:  # what it returned is at fault
             return f"{code.co_filename}:{code.co_firstlineno}"
         return f"{frame[0].filename}:{frame[0].lineno}" if frame else "no line known"
+
+
+class _Piece(NamedTuple):
+    yielded: bool  # False: all that `predict` returned
+    text: bool  # bytes are text in JSON, and are not joined
+    value: Any
 
 
 class CustomBackend(Backend):
@@ -155,6 +171,14 @@ def _is_under(module: Any, place: Path) -> bool:
     return file is not None and Path(file).resolve().is_relative_to(place.resolve())
 
 
+def _beside(filename: str, module: str) -> bool:
+    """Whether a file is of the same project as the user's module: in its folder or below, and not an installed one."""
+    inner = Path(filename).resolve()
+    root = Path(module).resolve().parent
+    installed = {"site-packages", "dist-packages", "lukewarm"}
+    return inner.is_relative_to(root) and not installed & set(inner.relative_to(root).parts)
+
+
 def _wants_directory(setup: Callable[..., Any]) -> bool:
     named = [p for p in inspect.signature(setup).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     return any(p.name == "bundle_dir" or p.default is p.empty for p in named)
@@ -175,14 +199,6 @@ def _said(error: BaseException) -> str:
         return " ".join(str(error).split()) or "no message"
     except Exception:  # noqa: BLE001 - the user's code
         return "its message cannot be read"
-
-
-def _whole(pieces: list[tuple[bool, Any]]) -> Any:
-    """The output of all pieces: joined if they are texts, else a list; a value that was not yielded stays itself."""
-    if len(pieces) == 1 and not pieces[0][0]:
-        return pieces[0][1]
-    values = [value for _, value in pieces]
-    return "".join(values) if values and all(isinstance(value, str) for value in values) else values
 
 
 def _plain(value: Any) -> Any:

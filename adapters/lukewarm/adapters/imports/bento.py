@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lukewarm.adapters.imports.fields import environment, lose_keys, python_version, with_requirement
+from lukewarm.adapters.imports.fields import environment, lose_keys, processors, python_version, with_requirement
 from lukewarm.adapters.imports.inputs import read_inputs
 from lukewarm.adapters.imports.render import predictor_of_class
 from lukewarm.adapters.imports.source import (
     Function,
     Notes,
     accept,
+    assigned,
     checked,
     constant,
     dotted,
@@ -23,7 +24,7 @@ from lukewarm.adapters.imports.source import (
     relative,
     requirements_of,
 )
-from lukewarm.predictors.errors import SourceError
+from lukewarm.predictors.errors import SourceError, unknown
 from lukewarm.predictors.spec import EnvName, Requirement, SystemPackage, Word
 
 BENTOML = "bentoml>=1.4.30,<1.4.40"
@@ -42,10 +43,15 @@ def read_bentoml(root: Path, notes: Notes) -> Read:
     config, lines = load_yaml(file) if file else ({}, {})
     path, tree, node = _chosen(root, str(config.get("service") or ""), notes)
     methods = _apis(node)
-    method = next((item for item in methods if item.name == "predict"), methods[0])
+    wanted = notes.entry or "predict"
+    if notes.entry is not None and wanted not in {item.name for item in methods}:
+        raise SourceError(unknown("API", wanted, [item.name for item in methods]))
+    method = next((item for item in methods if item.name == wanted), methods[0])
     for other in methods:
         if other is not method:
-            notes.lose(path, other.lineno, f"API {other.name}", f"one prediction method is carried over: {method.name}")
+            why = f"one prediction method is carried over: {method.name}; another by --entry NAME"
+            notes.lose(path, other.lineno, f"API {other.name}", why)
+    _lose_models(path, tree, notes)
     spec = _of_decorator(root, path, tree, node, notes)
     if file is not None:
         found = _of_bentofile(root, file, (config, lines), notes)
@@ -96,11 +102,36 @@ def _chosen(root: Path, named: str, notes: Notes) -> Service:
         why = "its routes are those of a mounted ASGI app" if mounted else "there is no prediction method to carry over"
         raise SourceError(f"{path}:{node.lineno}: {node.name} has no @bentoml.api method; {why}")
     name = named.rpartition(":")[2]
-    chosen = next((service for service in able if service[2].name == name), able[0])
+    parts = {part for _, _, node in able for part in _depends(node)}
+    first = next((service for service in able if service[2].name not in parts), able[0])
+    chosen = next((service for service in able if service[2].name == name), first)
+    below = {node.name: _depends(node) for _, _, node in able}
+    within, waiting = {chosen[2].name}, [chosen[2].name]  # these run in the process of the chosen one
+    while waiting:
+        new = below.get(waiting.pop(), set()) - within
+        within |= new
+        waiting += new
     for path, _, node in able:
-        if node is not chosen[2]:
+        if node.name not in within:
             notes.lose(path, node.lineno, f"service {node.name}", f"one service is carried over: {chosen[2].name}")
     return chosen
+
+
+def _depends(node: ast.ClassDef) -> set[str]:
+    """The services that a class takes in by `bentoml.depends(Other)`."""
+    calls = [item for item in ast.walk(node) if isinstance(item, ast.Call) and item.args]
+    return {dotted(call.args[0]) for call in calls if dotted(call).rsplit(".", 1)[-1] == "depends"}
+
+
+def _lose_models(path: Path, tree: ast.Module, notes: Notes) -> None:
+    """Models out of BentoML's own store or the hub: the code finds them only where somebody put them."""
+    why = "lay its files beside the code, or fetch it when the service starts"
+    for node in ast.walk(tree):
+        name = dotted(node) if isinstance(node, ast.Call) else ""
+        if name.startswith("bentoml.") and (
+            name.startswith("bentoml.models.") or name.rsplit(".", 1)[-1] in ("get", "load_model")
+        ):
+            notes.lose(path, node.lineno, ast.unparse(node)[:100], why)  # type: ignore[attr-defined]
 
 
 def _of_decorator(root: Path, path: Path, tree: ast.Module, node: ast.ClassDef, notes: Notes) -> dict[str, Any]:
@@ -118,7 +149,7 @@ def _of_decorator(root: Path, path: Path, tree: ast.Module, node: ast.ClassDef, 
             elif name == "envs" and isinstance(value, list):
                 spec |= _environments(value, path, line, notes)
             elif name == "image":
-                _image(root, path, _assigned(tree, keyword.value), spec, notes)
+                _image(root, path, assigned(tree, keyword.value), spec, notes)
             elif name not in ("name", "description", "labels"):
                 what = f"{name}={ast.unparse(keyword.value)}"[:100]
                 notes.lose(path, line, what, "set scaling, limits or resources in lukewarm.yaml instead")
@@ -126,7 +157,7 @@ def _of_decorator(root: Path, path: Path, tree: ast.Module, node: ast.ClassDef, 
 
 
 def _resources(value: dict[str, Any], path: Path, line: int, notes: Notes) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = processors(value.get("cpu"), path, line, notes)
     kind = str(value.get("gpu_type") or "").removeprefix("nvidia-").split("-")[0].upper()
     memory = str(value.get("memory") or "")
     if memory.endswith("Gi") and memory[:-2].replace(".", "", 1).isdigit():
@@ -140,7 +171,7 @@ def _resources(value: dict[str, Any], path: Path, line: int, notes: Notes) -> di
         notes.lose(path, line, f"gpu: {value['gpu']}", "names no model of GPU; wrote L4, change resources.gpu")
     if value.get("gpu") not in (None, 1, "1"):
         notes.lose(path, line, f"gpu: {value['gpu']}", "one GPU is carried over")
-    for name in value.keys() - {"gpu", "gpu_type", "memory"}:
+    for name in value.keys() - {"gpu", "gpu_type", "memory", "cpu"}:
         notes.lose(path, line, f"resources {name}: {value[name]}", "has no counterpart here")
     return found
 
@@ -151,14 +182,6 @@ def _environments(entries: list[Any], file: Path, line: int, notes: Notes) -> di
     values = {item["name"]: item["value"] for item in named if item.get("value") not in (None, "")}
     secrets = [item["name"] for item in named if item["name"] not in values]
     return {"env": environment(values, file, line, notes), "secrets": checked(EnvName, secrets, file, line, notes)}
-
-
-def _assigned(tree: ast.Module, node: ast.expr) -> ast.expr:
-    """What a name stands for, if it is given its value at the top of the module."""
-    for item in tree.body:
-        if isinstance(node, ast.Name) and isinstance(item, ast.Assign) and dotted(item.targets[0]) == node.id:
-            return item.value
-    return node
 
 
 def _image(root: Path, path: Path, node: ast.expr, spec: dict[str, Any], notes: Notes) -> None:

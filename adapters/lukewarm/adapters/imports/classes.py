@@ -7,7 +7,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-from lukewarm.adapters.imports.fields import concurrency, environment, lose_keys, python_version, with_requirement
+from lukewarm.adapters.imports.fields import (
+    concurrency,
+    environment,
+    lose_keys,
+    processors,
+    python_version,
+    with_requirement,
+)
 from lukewarm.adapters.imports.inputs import keys_read, read_inputs
 from lukewarm.adapters.imports.render import predictor_of_class, predictor_of_huggingface, predictor_of_truss
 from lukewarm.adapters.imports.source import (
@@ -56,7 +63,8 @@ def read_cog(root: Path, notes: Notes) -> Read:
     config, lines = load_yaml(file)
     build = config.get("build") or {}
     lose_keys(file, config, lines, notes, {"build", "predict", "run", "concurrency", "environment"})
-    known = {"python_version", "python_packages", "python_requirements", "system_packages", "gpu", "sdk_version"}
+    known = {"python_version", "python_packages", "python_requirements", "system_packages", "gpu", "sdk_version", "run"}
+    _lose_steps(file, build.get("run"), lines, notes)
     lose_keys(file, build, lines, notes, known, "build.")
     reference = config.get("run") or config.get("predict")
     if not isinstance(reference, str) or ":" not in reference:
@@ -88,7 +96,16 @@ def read_cog(root: Path, notes: Notes) -> Read:
             file, lines.get("build.gpu", 1), "gpu: true", "Cog names no model of GPU; wrote L4, change resources.gpu"
         )
     inputs = read_inputs(method, path, tree, notes)
-    return spec, predictor_of_class(relative(root, path), owner, method, inputs)
+    join = method.returns is None or "ConcatenateIterator" in ast.unparse(method.returns)
+    return spec, predictor_of_class(relative(root, path), owner, method, inputs, join=join, cog=True)
+
+
+def _lose_steps(file: Path, steps: Any, lines: dict[str, int], notes: Notes) -> None:
+    """Commands of `build.run`, one loss each: packages of the system could go to system_packages, by hand."""
+    for number, step in enumerate(steps if isinstance(steps, list) else [steps] if steps else []):
+        line = lines.get(f"build.run[{number}]") or lines.get("build.run", 1)
+        command = step.get("command") if isinstance(step, dict) else step
+        notes.lose(file, line, f"build.run: {' '.join(str(command).split())[:100]}", "do it by hand if needed")
 
 
 def is_truss(root: Path) -> bool:
@@ -126,13 +143,34 @@ def read_truss(root: Path, notes: Notes) -> Read:
     if "predict" not in stages:
         raise SourceError(f"{path}:{node.lineno}: {class_name} has no predict")
     lose_keys(file, config.get("runtime") or {}, lines, notes, {"predict_concurrency"}, "runtime.")
-    packages = config.get("bundled_packages_dir") or "packages"
-    return spec, predictor_of_truss(relative(root, path), class_name, stages, str(packages))
+    for stage in stages:
+        _lose_context(path, find_method(node, stage), notes)
+    packages = str(config.get("bundled_packages_dir") or "packages")
+    shown = {**_plain(config), "secrets": dict.fromkeys(config.get("secrets") or {})}
+    return spec, predictor_of_truss(relative(root, path), class_name, stages, packages, shown)
+
+
+def _lose_context(path: Path, method: Function | None, notes: Notes) -> None:
+    """Truss hands `fastapi.Request` to a method that takes a second argument."""
+    taken = method.args.args[2:] if method else []
+    required = len(taken) - len(method.args.defaults) if method else 0
+    for number, argument in enumerate(taken):
+        why = "a request has none here" + ("; the code fails without it" if number < required else "")
+        notes.lose(path, argument.lineno, f"parameter {argument.arg!r} of {method.name if method else ''}", why)
+
+
+def _plain(value: Any) -> Any:
+    """YAML's values as Python literals; dates as text."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 def _truss_resources(resources: dict[str, Any], file: Path, lines: dict[str, int], notes: Notes) -> dict[str, Any]:
-    """GPU and memory; a second GPU, processors and units other than GiB and MiB become losses."""
-    lose_keys(file, resources, lines, notes, {"accelerator", "memory", "use_gpu"}, "resources.")
+    """Processors, memory and GPU; a second GPU and units other than GiB and MiB become losses."""
+    lose_keys(file, resources, lines, notes, {"accelerator", "memory", "use_gpu", "cpu"}, "resources.")
     gpu, _, count = str(resources.get("accelerator") or "").partition(":")
     if count not in ("", "1"):
         notes.lose(file, _line(lines, "resources.accelerator"), f"accelerator {gpu}:{count}", "one GPU is carried over")
@@ -140,7 +178,8 @@ def _truss_resources(resources: dict[str, Any], file: Path, lines: dict[str, int
     if resources.get("memory") and not memory:
         what = f"memory {resources['memory']}"
         notes.lose(file, _line(lines, "resources.memory"), what, "not in Gi or Mi; set resources.memory_gb")
-    found: dict[str, Any] = {"gpu": gpu} if gpu and accept(Word, gpu) else {}
+    found: dict[str, Any] = processors(resources.get("cpu"), file, _line(lines, "resources.cpu"), notes)
+    found |= {"gpu": gpu} if gpu and accept(Word, gpu) else {}
     if memory:
         found["memory_gb"] = float(memory.group(1)) / (1 if memory.group(2) == "G" else 1024)
     if resources.get("use_gpu") and not gpu:

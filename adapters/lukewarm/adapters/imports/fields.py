@@ -46,6 +46,17 @@ def environment(value: Any, file: Path, line: int, notes: Notes) -> dict[str, st
     return kept
 
 
+def processors(value: Any, file: Path, line: int, notes: Notes) -> dict[str, float]:
+    """`2`, `"2"` or Kubernetes' `"500m"` as the spec's `cpu`."""
+    text = "" if value is None else str(value)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(m?)", text)
+    if match and float(match.group(1)) > 0:
+        return {"cpu": float(match.group(1)) / (1000 if match.group(2) else 1)}
+    if text:
+        notes.lose(file, line, f"cpu: {text}", "not a number of processors; set resources.cpu")
+    return {}
+
+
 def concurrency(value: Any) -> dict[str, int] | None:
     return {"concurrency": value} if isinstance(value, int) and value > 1 else None
 

@@ -8,10 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from lukewarm.adapters.imports.render import predictor_of_handler, predictor_of_potassium
-from lukewarm.adapters.imports.source import Notes, dotted, parse_python, python_files, relative, requirement_lines
-from lukewarm.predictors.errors import SourceError
+from lukewarm.adapters.imports.source import (
+    Notes,
+    assigned,
+    constant,
+    dotted,
+    parse_python,
+    python_files,
+    relative,
+    requirement_lines,
+)
+from lukewarm.predictors.errors import SourceError, unknown
 
 Read = tuple[dict[str, Any], str]
+_START_OPTIONS = {
+    "concurrency_modifier": "requests run one at a time, unless scaling.concurrency in lukewarm.yaml says more",
+    "refresh_worker": "computed; for a fresh worker after every job set targets.runpod.refresh_worker",
+}
+# of the SDKs, what `lukewarm.predictors.foreign_sdks` stands in for
+_STOOD_IN = {"runpod.serverless", "runpod.serverless.start", "runpod.serverless.progress_update"}
+_POTASSIUM = {"Potassium", "Request", "Response"}
+POTASSIUM = "potassium>=0.5,<0.6"
 
 
 def is_runpod(root: Path) -> bool:
@@ -24,22 +41,19 @@ def read_runpod(root: Path, notes: Notes) -> Read:
     if found is None:
         raise SourceError(f"{root}: no call of runpod.serverless.start({{'handler': ...}})")
     path, tree, call = found
-    handler, line = _handler_name(path, call, notes)
+    handler, refresh = _handler_name(path, tree, call, notes)
     used = {dotted(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    keep_sdk = any(
-        name.startswith("runpod.") and name not in {"runpod.serverless", "runpod.serverless.start"} for name in used
-    )
+    keep_sdk = any(name.startswith("runpod.") and name not in _STOOD_IN for name in used)
     keep_sdk |= any(
         isinstance(node, ast.ImportFrom) and (node.module or "").startswith("runpod") for node in ast.walk(tree)
     )
     requirements = _requirements(root, notes)
     if not keep_sdk:
         requirements = [item for item in requirements if not re.match(r"runpod\b", item)]
-        notes.lose(path, line, "runpod SDK", "only start() is used; the SDK stays out of the image")
+        notes.lose(path, call.lineno, "runpod SDK", "nothing but start() is needed; the SDK stays out of the image")
     _dockerfile(root, notes)
-    return {"requirements": requirements}, predictor_of_handler(
-        relative(root, path), handler, keep_sdk=keep_sdk, run=_is_script(tree)
-    )
+    spec = {"requirements": requirements, "targets": {"runpod": {"refresh_worker": True}} if refresh else None}
+    return spec, predictor_of_handler(relative(root, path), handler, keep_sdk=keep_sdk, run=_is_script(tree))
 
 
 def _is_script(tree: ast.Module) -> bool:
@@ -60,13 +74,34 @@ def read_potassium(root: Path, notes: Notes) -> Read:
     routes = _routes(tree, app)
     if not routes:
         raise SourceError(f"{path}: {app} has no @{app}.handler")
-    route = "/" if "/" in routes else next(iter(routes))
+    wanted = f"/{(notes.entry or '').strip('/')}"
+    if notes.entry is not None and wanted not in routes:
+        raise SourceError(unknown("route", wanted, routes))
+    route = wanted if wanted in routes else next(iter(routes))
     for other, (line, kind) in routes.items():
         if other != route:
-            notes.lose(path, line, f"{kind} {other}", f"one route is carried over: {route}")
+            notes.lose(path, line, f"{kind} {other}", f"one route is carried over: {route}; another by --entry NAME")
+    if routes[route][1] != "handler":
+        notes.lose(
+            path, routes[route][0], f"{routes[route][1]} {route}", "its caller waits for it, and gets its result"
+        )
     requirements = [item for item in _requirements(root, notes) if not re.match(r"potassium\b", item)]
+    keep_sdk = _imports_more(root)
+    if keep_sdk:
+        requirements = [POTASSIUM, *requirements]
     _dockerfile(root, notes)
-    return {"requirements": requirements}, predictor_of_potassium(relative(root, path), app, route)
+    return {"requirements": requirements}, predictor_of_potassium(relative(root, path), app, route, keep_sdk=keep_sdk)
+
+
+def _imports_more(root: Path) -> bool:
+    """Whether the project takes more of Potassium than what is stood in for: its store, its webhooks."""
+    for path in python_files(root):
+        for node in ast.walk(parse_python(path)) if "potassium" in path.read_text("utf-8", "replace") else ():
+            module = (node.module or "") if isinstance(node, ast.ImportFrom) else ""
+            names = {alias.name for alias in node.names} if module == "potassium" else set()  # type: ignore[attr-defined]
+            if module.startswith("potassium.") or names - _POTASSIUM:
+                return True
+    return False
 
 
 def _find_start(root: Path) -> tuple[Path, ast.Module, ast.Call] | None:
@@ -80,22 +115,24 @@ def _find_start(root: Path) -> tuple[Path, ast.Module, ast.Call] | None:
     return None
 
 
-def _handler_name(path: Path, call: ast.Call, notes: Notes) -> tuple[str, int]:
-    config = call.args[0] if call.args else None
+def _handler_name(path: Path, tree: ast.Module, call: ast.Call, notes: Notes) -> tuple[str, bool]:
+    """The name of the handler, and whether each job is to have a fresh worker."""
+    config = assigned(tree, call.args[0]) if call.args else None
     if not isinstance(config, ast.Dict):
         raise SourceError(f"{path}:{call.lineno}: start(...) is not given a literal dictionary")
-    handler = None
+    handler, refresh = "", False
     for key, value in zip(config.keys, config.values, strict=True):
         name = key.value if isinstance(key, ast.Constant) and isinstance(key.value, str) else ""
         if name == "handler":
-            handler = dotted(value)
+            handler = "handler" if isinstance(value, ast.Lambda) else dotted(value)
+        elif name == "refresh_worker" and constant(value) is True:
+            refresh = True
         elif name != "return_aggregate_stream":
-            notes.lose(
-                path, call.lineno, f"start option {name}", "set scaling.concurrency and limits in lukewarm.yaml instead"
-            )
+            why = _START_OPTIONS.get(name, "has no counterpart here")
+            notes.lose(path, value.lineno, f"start option {name or '**'}", why)
     if not handler or not all(part.isidentifier() for part in handler.split(".")):
         raise SourceError(f"{path}:{call.lineno}: the handler is not a named function")
-    return handler, call.lineno
+    return handler, refresh
 
 
 def _find_app(root: Path) -> tuple[Path, ast.Module, str] | None:

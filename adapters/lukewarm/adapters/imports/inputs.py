@@ -47,7 +47,7 @@ def read_inputs(
     defaults: list[ast.expr | None] = [None] * (len(positional) - len(arguments.defaults))
     pairs = list(zip(positional, [*defaults, *arguments.defaults], strict=True))
     pairs += list(zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True))
-    reader = _Reader(file, notes, _constants(tree))
+    reader = _Reader(file, notes, _constants(tree), _renamed(tree))
     return [
         found for argument, default in pairs if argument.arg != "self" and (found := reader.read(argument, default))
     ]
@@ -76,9 +76,15 @@ class _Reader:
     file: Path
     notes: Notes
     constants: dict[str, ast.expr]
+    renamed: dict[str, str]
+
+    def last(self, node: ast.expr) -> str:
+        """The last part of a dotted name, as it is called where it was imported from."""
+        name = dotted(node)
+        return self.renamed.get(name, name).rsplit(".", 1)[-1]
 
     def read(self, argument: ast.arg, default: ast.expr | None) -> Input | None:
-        last = dotted(argument.annotation).rsplit(".", 1)[-1] if argument.annotation else ""
+        last = self.last(argument.annotation) if argument.annotation else ""
         if last in _CONTEXTS:
             what = f"{last} parameter {argument.arg!r}"
             why = "a request has none here" + (
@@ -124,7 +130,7 @@ class _Reader:
             return _union([self.kind(node.left, limits), self.kind(node.right, limits)])
         if isinstance(node, ast.Subscript):
             return self._subscript(node, limits)
-        last = dotted(node).rsplit(".", 1)[-1]
+        last = self.last(node)
         if last in _SCALARS:
             return last
         if last in _FILES:
@@ -134,7 +140,7 @@ class _Reader:
         return _CONTAINERS.get(last) or ("Any" if last in ("Any", "object", *_MADE) else None)
 
     def _subscript(self, node: ast.Subscript, limits: dict[str, Any]) -> str | None:
-        last = dotted(node.value).rsplit(".", 1)[-1]
+        last = self.last(node.value)
         inner = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
         if last == "Optional":
             return _union([self.kind(inner[0], limits), "None"])
@@ -205,6 +211,12 @@ class _Names(ast.NodeTransformer):
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         return self.constants.get(node.id, node)
+
+
+def _renamed(tree: ast.Module) -> dict[str, str]:
+    """Names that a module gives to what it imports: `from PIL.Image import Image as Picture`."""
+    aliases = [alias for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names]
+    return {alias.asname: alias.name for alias in aliases if alias.asname}
 
 
 def _constants(tree: ast.Module) -> dict[str, ast.expr]:

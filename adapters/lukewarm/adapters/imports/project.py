@@ -38,8 +38,11 @@ class Imported:
     losses: tuple[Loss, ...]
 
 
-def import_project(root: Path, kind: str | None = None) -> Imported:
-    """Read a project. Runs none of its code. Raises SourceError if no kind fits."""
+def import_project(root: Path, kind: str | None = None, entry: str | None = None) -> Imported:
+    """Read a project. Runs none of its code. Raises SourceError if no kind fits.
+
+    `entry`: of a project with several APIs or routes, the one to carry over.
+    """
     if not root.is_dir():
         raise SourceError(f"no such folder: {root}")
     if kind is None:
@@ -49,7 +52,9 @@ def import_project(root: Path, kind: str | None = None) -> Imported:
             f"{root} is none of: {', '.join(IMPORTERS)}. Looked for cog.yaml, config.yaml with model/model.py, "
             "@bentoml.service, handler.py with EndpointHandler, runpod.serverless.start and Potassium(...)"
         )
-    notes = Notes()
+    if entry is not None and kind not in ("bentoml", "potassium"):
+        raise SourceError(f"{root} is a {kind} project, which has one entry; --entry is for BentoML and Potassium")
+    notes = Notes(root, entry)
     spec, predictor = IMPORTERS[kind][1](root, notes)
     spec = {
         "name": _name(root, spec.pop("name", None)),

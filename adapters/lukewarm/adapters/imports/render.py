@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import ast
+from pprint import pformat
+from typing import Any
 
 from lukewarm.adapters.imports.inputs import Input
+from lukewarm.adapters.imports.source import Function
 
 HEAD = '''"""Runs the project's own code unchanged behind the lukewarm contract. By `lukewarm import`; yours to edit."""
 
@@ -22,35 +24,38 @@ ROOT = Path(__file__).parent
 
 '''
 
-_CLASS = """class Imported:
+_CLASS = """class Imported:{separate}
     def setup(self) -> None:
-        self.user = foreign.load(ROOT, {file!r}).{name}()
+        {first}self.user = foreign.load(ROOT, {file!r}).{name}()
         if hasattr(self.user, "setup"):
-            foreign.whole(self.user.setup())
+            foreign.awaited(self.user.setup())
         self.arguments = foreign.Arguments(self.user.{method})
 
     def predict(self{signature}) -> Any:
-        {body}
+        return foreign.pieces(self.user.{method}(**self.arguments({given})))
 """
 
-_FUNCTION = """class Imported:
+_FUNCTION = """class Imported:{separate}
     def setup(self) -> None:
-        self.user = foreign.load(ROOT, {file!r})
+        {first}self.user = foreign.load(ROOT, {file!r})
         self.arguments = foreign.Arguments(self.user.{method})
 
     def predict(self{signature}) -> Any:
-        {body}
+        return foreign.pieces(self.user.{method}(**self.arguments({given})))
 """
 
-_TRUSS = """class Imported:
+_TRUSS = """CONFIG = {config}
+
+
+class Imported:
     def setup(self) -> None:
-        self.user = foreign.truss_model(foreign.load(ROOT, {file!r}, {packages!r}).{name}, ROOT)
+        self.user = foreign.truss_model(foreign.load(ROOT, {file!r}, {packages!r}).{name}, ROOT, CONFIG)
 
     def predict(self, *, inputs: Any) -> Any:
         value = inputs
         for stage in {stages!r}:
             value = foreign.awaited(getattr(self.user, stage)(value))
-        return foreign.whole(value)
+        return foreign.pieces(value)
 """
 
 _HUGGINGFACE = """class Imported:
@@ -63,6 +68,8 @@ _HUGGINGFACE = """class Imported:
 """
 
 _RUNPOD = """class Imported:
+    join = False  # the pieces of a generator make a list, texts too
+
     def setup(self) -> None:
         captured: dict[str, Any] = {{}}
         foreign.{install}(captured)
@@ -70,15 +77,12 @@ _RUNPOD = """class Imported:
         self.handler = captured["handler"] if "handler" in captured else module.{function}
 
     def predict(self, *, input: dict[str, Any]) -> Any:
-        value = foreign.whole(self.handler({{"id": "local", "input": input}}))
-        if isinstance(value, dict) and value.get("error"):
-            raise ValueError(str(value["error"]))
-        return value
+        return foreign.runpod_answer(self.handler, input)
 """
 
 _POTASSIUM = """class Imported:
     def setup(self) -> None:
-        foreign.potassium_stub()
+        foreign.{install}()
         self.app = foreign.load(ROOT, {file!r}).{app}
         self.context = self.app.make_context()
 
@@ -88,23 +92,29 @@ _POTASSIUM = """class Imported:
 
 
 def predictor_of_class(
-    file: str, name: str | None, method: ast.FunctionDef | ast.AsyncFunctionDef, inputs: list[Input]
+    file: str, name: str | None, method: Function, inputs: list[Input], *, join: bool = True, cog: bool = False
 ) -> str:
-    """A Predictor around a class with setup() and one typed method, or around a function (`name` None)."""
-    given = ", ".join(f"{item.name}={item.name}" for item in inputs)
-    call = f"self.user.{method.name}(**self.arguments({given}))"
-    if _yields(method) and not isinstance(method, ast.AsyncFunctionDef):
-        body = f"for item in {call}:\n            yield foreign.plain(item)"
-    else:
-        body = f"return foreign.whole({call})"
-    signature = ", *, " + ", ".join(map(_declared, inputs)) if inputs else ""
+    """A Predictor around a class with setup() and one typed method, or around a function (`name` None).
+
+    `join`: pieces of text that it yields are one text.
+    """
     template = _FUNCTION if name is None else _CLASS
-    return HEAD + template.format(file=file, name=name, method=method.name, signature=signature, body=body)
+    return HEAD + template.format(
+        file=file,
+        name=name,
+        method=method.name,
+        signature=", *, " + ", ".join(map(_declared, inputs)) if inputs else "",
+        given=", ".join(f"{item.name}={item.name}" for item in inputs),
+        separate="" if join else "\n    join = False  # yielded texts make a list\n",
+        first="foreign.cog_models()\n        " if cog else "",
+    )
 
 
-def predictor_of_truss(file: str, name: str, stages: list[str], packages: str) -> str:
-    """A Predictor around a Truss model: one JSON value in, one out."""
-    return HEAD + _TRUSS.format(file=file, name=name, stages=stages, packages=packages)
+def predictor_of_truss(file: str, name: str, stages: list[str], packages: str, config: dict[str, Any]) -> str:
+    """A Predictor around a Truss model: one JSON value in, one out. `config` stands in it as a literal."""
+    return HEAD + _TRUSS.format(
+        file=file, name=name, stages=stages, packages=packages, config=pformat(config, width=110)
+    )
 
 
 def predictor_of_huggingface(keys: list[str]) -> str:
@@ -121,14 +131,11 @@ def predictor_of_handler(file: str, function: str, *, keep_sdk: bool, run: bool)
     return HEAD + _RUNPOD.format(install=install, file=file, function=function, script=", run=True" if run else "")
 
 
-def predictor_of_potassium(file: str, app: str, route: str) -> str:
+def predictor_of_potassium(file: str, app: str, route: str, *, keep_sdk: bool) -> str:
     """A Predictor around one route of a Potassium app."""
-    return HEAD + _POTASSIUM.format(file=file, app=app, route=route)
+    install = "potassium_sdk" if keep_sdk else "potassium_stub"
+    return HEAD + _POTASSIUM.format(install=install, file=file, app=app, route=route)
 
 
 def _declared(item: Input) -> str:
     return f"{item.name}: {item.annotation}" + ("" if item.default is None else f" = {item.default}")
-
-
-def _yields(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
-    return any(isinstance(node, ast.Yield | ast.YieldFrom) for node in ast.walk(function))

@@ -35,13 +35,15 @@ class Loss:
 
 @dataclass
 class Notes:
-    """Collects losses while a project is read."""
+    """The project that is read, in `root`, and what of it is lost."""
 
+    root: Path = Path()
+    entry: str | None = None  # of several methods or routes, the one that is wanted
     losses: list[Loss] = field(default_factory=list)
 
-    def lose(self, file: Path | str, line: int, what: str, why: str) -> None:
-        name = file.name if isinstance(file, Path) else file
-        self.losses.append(Loss(name, line, what, why))
+    def lose(self, file: Path, line: int, what: str, why: str) -> None:
+        inner = file.resolve().is_relative_to(self.root.resolve())
+        self.losses.append(Loss(relative(self.root, file) if inner else file.name, line, what, why))
 
 
 def parse_python(path: Path) -> ast.Module:
@@ -97,6 +99,14 @@ def dotted(node: ast.expr) -> str:
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else ""
+
+
+def assigned(tree: ast.Module, node: ast.expr) -> ast.expr:
+    """What a name stands for, if it is given its value at the top of the module."""
+    for item in tree.body:
+        if isinstance(node, ast.Name) and isinstance(item, ast.Assign) and dotted(item.targets[0]) == node.id:
+            return item.value
+    return node
 
 
 def constant(node: ast.expr) -> Any:
