@@ -12,6 +12,7 @@ from lukewarm.predictors.echo import WIDTH, EchoEmbedder, EchoPredictor
 from lukewarm.predictors.predictor import NEVER
 from lukewarm.predictors.spec import Task
 from lukewarm.predictors.tasks import Request, Result, TextGenerationRequest
+from lukewarm.testing import openai_client
 from support.serving_app import call, ok, refused
 from support.serving_engine import Scripted, TestEngine, engine_of, result
 
@@ -65,6 +66,18 @@ def test_what_asks_for_something_is_refused_by_name(
     error = response.json()["error"]
     assert (response.status_code, error["code"], error["param"]) == (400, code, param)
     assert error["type"] == "invalid_request_error"
+
+
+def test_neutral_values_are_no_reason_to_refuse(echo: TestEngine) -> None:
+    """Each alone, so that none hides another; what is null asks for nothing, whatever it is."""
+    for path, main, defaults in (
+        ("/v1/chat/completions", {"messages": [TURN]}, openai_client.CHAT_DEFAULTS),
+        ("/v1/completions", {"prompt": "a b"}, openai_client.DEFAULTS),
+    ):
+        for key, value in defaults.items():
+            for neutral in (value, None):
+                choice = ok(echo, path, {**main, key: neutral})["choices"][0]
+                assert (choice.get("text") or choice["message"]["content"]) == "a b", key
 
 
 @pytest.mark.parametrize(("tokens", "param"), [([1, 2], "[0]"), ([[1, 2], [3]], "[0][0]")])

@@ -7,11 +7,13 @@ from typing import Any, ClassVar
 
 import pytest
 
+from lukewarm.adapters import local
 from lukewarm.adapters.base import Adapter
 from lukewarm.adapters.capabilities import checked
 from lukewarm.adapters.local import Running
+from lukewarm.serving.engine import Engine
 from lukewarm.testing import fuzz
-from lukewarm.testing.project import Built
+from lukewarm.testing.project import Built, echo_project
 
 PARSED_FIRST = frozenset({"negative_data_rejection"})  # where the platform parses first, or answers 200 to a failure
 
@@ -19,6 +21,7 @@ PARSED_FIRST = frozenset({"negative_data_rejection"})  # where the platform pars
 class ClientContract:
     """What clients that know nothing of us may expect. Inherited by `TargetContract`, which has the fixtures."""
 
+    start_timeout_s: ClassVar[float] = 120.0
     # checks of schemathesis that the platform's own server fails; the reason stands in the capability table
     fuzz_without: ClassVar[frozenset[str]] = frozenset()
     # routes of our app that the platform's own server answers itself
@@ -58,27 +61,32 @@ class ClientContract:
         if checked(adapter)["openai"].level == "no":
             assert checked(adapter)["openai"].reason
             return
-        import openai
+        from lukewarm.testing import openai_client
 
-        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="unused", max_retries=0) as client:
-            answer = client.completions.create(model="echo", prompt=["a b c", "d"], max_tokens=2)
-            assert [(one.text, one.finish_reason) for one in answer.choices] == [("a b", "length"), ("d", "stop")]
-            pieces = list(client.completions.create(model="echo", prompt="a b c", stream=True))
-            assert "".join(piece.choices[0].text for piece in pieces) == "a b c"
-            said = client.chat.completions.create(model="echo", messages=[{"role": "user", "content": "hello you"}])
-            assert said.choices[0].message.content == "hello you"
-            stream = client.chat.completions.create(
-                model="echo", messages=[{"role": "user", "content": "hello you"}], stream=True
-            )
-            assert "".join(piece.choices[0].delta.content or "" for piece in stream) == "hello you"
-            with pytest.raises(openai.NotFoundError):
-                client.completions.create(model="another", prompt="a")
-            with pytest.raises(openai.BadRequestError):
-                client.completions.create(model="echo", prompt="a", temperature=-1)
+        with openai_client.client_of(server) as client:
+            openai_client.check_completions(client)
+            openai_client.check_chat(client)
+            openai_client.check_refusals(client)
+        openai_client.check_defaults(server)
+
+    @pytest.mark.slow
+    def test_the_openai_client_embeds(self, adapter: Adapter, tmp_path: Path) -> None:
+        if checked(adapter)["openai"].level == "no":
+            assert checked(adapter)["openai"].reason
+            return
+        from lukewarm.testing import openai_client
+
+        built = echo_project(tmp_path, adapter.name, task="embeddings")
+        with (
+            Engine.open(built.bundle) as engine,
+            local.start(adapter, built.artifact, timeout_s=self.start_timeout_s) as server,
+            openai_client.client_of(server) as client,
+        ):
+            openai_client.check_embeddings(client, engine)
 
     def test_tritonclient(self, server: Running, adapter: Adapter) -> None:
-        if checked(adapter)["openai"].level == "no":
-            assert checked(adapter)["openai"].reason, "another server than our app, which alone has these routes"
+        if checked(adapter)["v2"].level == "no":
+            assert checked(adapter)["v2"].reason, "another server than our app, which alone has these routes"
             return
         import numpy
         from tritonclient import http as triton

@@ -48,7 +48,7 @@ class TargetContract(ClientContract):
     """One real local server per class, and one more for each test that ends it."""
 
     target: ClassVar[str]
-    start_timeout_s: ClassVar[float] = 120.0
+    slots: ClassVar[int] = 1  # `scaling.concurrency` of the served model
     # bad requests that the platform's own server changes before we see them, so that they are answered; the reason
     # stands in the capability table
     lenient: ClassVar[frozenset[str]] = frozenset()
@@ -66,7 +66,7 @@ class TargetContract(ClientContract):
     @pytest.fixture(scope="class")
     @classmethod
     def built(cls, tmp_path_factory: pytest.TempPathFactory) -> Built:
-        return echo_project(tmp_path_factory.mktemp(cls.target), cls.target)
+        return echo_project(tmp_path_factory.mktemp(cls.target), cls.target, slots=cls.slots)
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -152,7 +152,7 @@ class TargetContract(ClientContract):
         assert busy
         assert all(answer.busy for answer in busy), busy
         if self.level(adapter, "overload") == "yes":
-            assert len(good) == 1 + LIMITS.queue
+            assert len(good) == self.slots + LIMITS.queue
             assert {answer.code for answer in busy} == {"overloaded"}
 
     def test_a_caller_that_leaves_frees_its_slot(self, server: local.Running, adapter: Adapter) -> None:
