@@ -7,17 +7,15 @@ from cog import BaseRunner, ConcatenateIterator, Input, streaming
 
 sys.path.insert(0, str(Folder(__file__).parent / "predictors"))
 
-from lukewarm.serving.engine import Engine
 from lukewarm.serving.hosts import cog as host
 
 
 class Runner(BaseRunner):
     def setup(self) -> None:
-        self.engine = Engine.open(
+        self.engine = host.started(
             Folder(__file__).parent / ".lukewarm/bundles/smollm2-135m-instruct-ort-int8",
             spec={"limits": {"max_new_tokens": 512, "request_timeout_s": 120.0}},
         )
-        self.engine.start()
 
     @streaming
     def run(
@@ -33,5 +31,4 @@ class Runner(BaseRunner):
         seed: int | None = Input(default=None, description="Same seed, same text.", ge=0, le=9223372036854775807),
         ignore_eos: bool = Input(default=False, description="Always max_new_tokens tokens, for timing."),
     ) -> ConcatenateIterator[str]:
-        request = host.given(locals())
-        yield from host.pieces(self, self.engine, request)
+        yield from host.pieces(locals())

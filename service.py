@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).parent / "predictors"))
 
 from lukewarm.serving.app import create_app
 from lukewarm.serving.engine import Engine
+from lukewarm.serving.hosts import bento as host
 
 engine = Engine.open(
     Path(__file__).parent / ".lukewarm/bundles/smollm2-135m-instruct-ort-int8",
@@ -24,13 +25,5 @@ engine = Engine.open(
     envs=[],
 )
 @bentoml.asgi_app(create_app(engine))
-class Service:
-    def __init__(self) -> None:
-        engine.start_in_background()
-
-    def __is_ready__(self) -> bool:
-        return engine.ready
-
-    @bentoml.on_shutdown
-    def leave(self) -> None:
-        engine.drain()
+class Service(host.lifecycle(engine)):
+    pass

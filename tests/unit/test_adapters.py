@@ -201,11 +201,11 @@ def test_every_task_can_be_planned(target: str, task: Any) -> None:
 
 def test_a_cpu_model_loads_inside_modals_snapshot_and_a_gpu_model_after_it() -> None:
     cpu = msgspec.structs.replace(SPEC, resources=Resources())
-    assert "if True:" in plan("modal", cpu).files["modal_app.py"].decode()
-    assert "if False:" in plan("modal").files["modal_app.py"].decode()
+    assert 'load_in_snapshot = HERE / ".", True' in plan("modal", cpu).files["modal_app.py"].decode()
+    assert 'load_in_snapshot = HERE / ".", False' in plan("modal").files["modal_app.py"].decode()
     alpha = msgspec.structs.replace(SPEC, targets={"modal": {"gpu_snapshot": True}})
     source = plan("modal", alpha).files["modal_app.py"].decode()
-    assert "if True:" in source
+    assert 'load_in_snapshot = HERE / ".", True' in source
     assert '"enable_gpu_snapshot": True' in source
 
 
@@ -216,6 +216,16 @@ def test_cog_for_versions_before_run() -> None:
     source = files["run.py"].decode()
     assert "class Predictor(BasePredictor):" in source
     assert "streaming" not in source
+
+
+@pytest.mark.parametrize("target", NAMES)
+def test_an_entry_is_twenty_lines_at_most(target: str) -> None:
+    """What every entry would repeat is in `lukewarm.serving.hosts`. Cog reads each input from a line of its own."""
+    made = plan(target)
+    if made.entry.endswith(".py"):
+        lines = [line for line in made.files[made.entry].decode().splitlines() if line.strip()]
+        own = [line for line in lines if " = Input(" not in line]
+        assert len(own) <= 20, "\n".join(own)
 
 
 def test_requirements_are_the_backends_and_pinned() -> None:

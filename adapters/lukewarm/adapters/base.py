@@ -217,8 +217,8 @@ def opened(template: str, options: PlanOptions) -> tuple[str, dict[str, Any]]:
     values: dict[str, Any] = {"ROOT": options.root}
     if not options.sections:
         return template, values
-    call = r"\1\2Engine.open(\n\1    \3 / ROOT_,\n\1    spec=SPEC_,\n\1)"
-    return re.sub(r"(?m)^( *)(.*)Engine\.open\((.*) / ROOT_\)$", call, template), {**values, "SPEC": options.sections}
+    call = r"\1\2(\n\1    \3 / ROOT_,\n\1    spec=SPEC_,\n\1)"
+    return re.sub(r"(?m)^( *)([^(\n]*)\((.*) / ROOT_\)$", call, template), {**values, "SPEC": options.sections}
 
 
 def runtime_spec(spec: ModelSpec) -> bytes:

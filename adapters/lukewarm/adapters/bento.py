@@ -38,6 +38,7 @@ sys.path.insert(0, str(Path(__file__).parent / SOURCES_))
 
 from lukewarm.serving.app import create_app
 from lukewarm.serving.engine import Engine
+from lukewarm.serving.hosts import bento as host
 
 engine = Engine.open(Path(__file__).parent / ROOT_)
 
@@ -50,16 +51,8 @@ engine = Engine.open(Path(__file__).parent / ROOT_)
     envs=ENVS_,
 )
 @bentoml.asgi_app(create_app(engine))
-class Service:
-    def __init__(self) -> None:
-        engine.start_in_background()
-
-    def __is_ready__(self) -> bool:
-        return engine.ready
-
-    @bentoml.on_shutdown
-    def leave(self) -> None:
-        engine.drain()
+class Service(host.lifecycle(engine)):
+    pass
 '''
 # BentoML's own limit would answer in its own shape; ours answers first
 TIMEOUT_MARGIN_S = 30

@@ -21,14 +21,12 @@ from cog import NAMES_
 
 sys.path.insert(0, str(Folder(__file__).parent / SOURCES_))
 
-from lukewarm.serving.engine import Engine
 from lukewarm.serving.hosts import cog as host
 
 
 class RUNNER_(BASE_):
     def setup(self) -> None:
-        self.engine = Engine.open(Folder(__file__).parent / ROOT_)
-        self.engine.start()
+        self.engine = host.started(Folder(__file__).parent / ROOT_)
 
 '''
 SIGNATURE = """\
@@ -36,20 +34,19 @@ SIGNATURE = """\
         self,
         {inputs}
     ) -> {output}:
-        request = host.given(locals())
 """
 STREAM = """\
-        yield from host.pieces(self, self.engine, request)
+        yield from host.pieces(locals())
 """
 ASYNC_STREAM = """\
-        async for piece in host.apieces(self, self.engine, request):
+        async for piece in host.apieces(locals()):
             yield piece
 """
 WHOLE = """\
-        return host.answer(self.engine, request)
+        return host.answer(locals())
 """
 ASYNC_WHOLE = """\
-        return await host.aanswer(self.engine, request)
+        return await host.aanswer(locals())
 """
 
 

@@ -7,14 +7,12 @@ from cog import AsyncConcatenateIterator, BaseRunner, concurrent, Input, streami
 
 sys.path.insert(0, str(Folder(__file__).parent / "."))
 
-from lukewarm.serving.engine import Engine
 from lukewarm.serving.hosts import cog as host
 
 
 class Runner(BaseRunner):
     def setup(self) -> None:
-        self.engine = Engine.open(Folder(__file__).parent / ".")
-        self.engine.start()
+        self.engine = host.started(Folder(__file__).parent / ".")
 
     @streaming
     @concurrent(max=4)
@@ -31,6 +29,5 @@ class Runner(BaseRunner):
         seed: int | None = Input(default=None, description="Same seed, same text.", ge=0, le=9223372036854775807),
         ignore_eos: bool = Input(default=False, description="Always max_new_tokens tokens, for timing."),
     ) -> AsyncConcatenateIterator[str]:
-        request = host.given(locals())
-        async for piece in host.apieces(self, self.engine, request):
+        async for piece in host.apieces(locals()):
             yield piece
