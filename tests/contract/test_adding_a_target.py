@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-import tomllib
 from pathlib import Path
 
 import pytest
+
+from support.packages import install, lukewarm, page_files, run
 
 PAGE = Path(__file__).parents[2] / "docs/adding-a-target.md"
 FAST = "golden or identity or streaming or window"
@@ -20,30 +18,10 @@ FAST = "golden or identity or streaming or window"
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page's files, installed as pip would leave them: on the path, with their entry points."""
     root = tmp_path_factory.mktemp("package")
-    files = dict(re.findall(r"(?ms)^`([\w.]+)`\n\n```\w+\n(.*?)^```$", PAGE.read_text("utf-8")))
+    files = page_files(PAGE)
     assert set(files) == {"pyproject.toml", "lukewarm_knative.py", "lukewarm_knative_prices.py", "test_knative.py"}
-    for name, text in files.items():
-        (root / name).write_text(text)
-    project = tomllib.loads(files["pyproject.toml"])["project"]
-    info = root / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    lines = []
-    for group, points in project["entry-points"].items():
-        lines += [f"[{group}]", *(f"{name} = {value}" for name, value in points.items())]
-    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    install(root, files)
     return root
-
-
-def run(package: Path, *argv: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "PYTHONPATH": str(package)}
-    return subprocess.run(
-        [sys.executable, *argv], cwd=package, env=env, capture_output=True, text=True, timeout=150
-    )  # fmt: skip
-
-
-def lukewarm(package: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return run(package, "-c", "import sys; from lukewarm.cli.main import run; sys.exit(run(sys.argv[1:]))", *arguments)
 
 
 @pytest.mark.servers

@@ -6,6 +6,7 @@ import base64
 import json
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +232,23 @@ def test_the_specs_environment_holds_for_a_local_run_too(
     capsys.readouterr()
     assert run(["predict", "-f", str(tmp_path), "--request", '{"inputs": {}}']) == 0
     assert json.loads(capsys.readouterr().out)["output"] == ["a", "shell"]
+
+
+def test_an_artifact_for_the_same_platform_gets_its_sdk_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, serverless, potassium = (types.ModuleType(name) for name in ("runpod", "runpod.serverless", "potassium"))
+    serverless.start = potassium.Potassium = potassium.Request = potassium.Response = object()  # type: ignore[attr-defined]
+    for name, module in (("runpod", real), ("runpod.serverless", serverless), ("potassium", potassium)):
+        monkeypatch.setitem(sys.modules, name, module)
+    start = serverless.start  # type: ignore[attr-defined]
+    for install in (foreign.runpod_stub, foreign.runpod_start):
+        captured: dict[str, Any] = {}
+        with install(captured):
+            sys.modules["runpod.serverless"].start({"handler": 1})
+        assert captured == {"handler": 1}
+        assert sys.modules["runpod.serverless"] is serverless
+        assert serverless.start is start  # type: ignore[attr-defined]
+    for stand_in in (foreign.potassium_stub, foreign.potassium_sdk):
+        with stand_in():
+            assert sys.modules["potassium"].Potassium("x").handlers == {}
+        assert sys.modules["potassium"] is potassium
+        assert potassium.Potassium is start  # type: ignore[attr-defined]

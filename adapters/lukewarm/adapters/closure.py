@@ -45,6 +45,8 @@ def closed_list(requirements: tuple[str, ...], backend: str, task: Task, python:
         while waiting:
             requirement = waiting.pop()
             name = canonical(requirement.name)
+            if name == "lukewarm":  # its sources are in the artifact; a backend of another package may name it
+                continue
             if name in OPEN or requirement.url:
                 return None
             there = distribution(requirement.name)

@@ -31,6 +31,8 @@ def runtime_requirements(
         for line in expand(extra):
             if package_name(line) not in needless:
                 lines.setdefault(package_name(line), line)
+    if row.package:
+        lines[package_name(row.package)] = row.package
     return tuple(pin(lines[name]) if pinned else lines[name] for name in sorted(lines))
 
 

@@ -171,7 +171,10 @@ def _plugins() -> tuple[tuple[Row, ...], tuple[Plan, ...]]:
     rows: tuple[Row, ...] = ()
     plans: tuple[Plan, ...] = ()
     for entry in sorted(entry_points(group="lukewarm.providers"), key=lambda e: e.name):
-        found = entry.load()
+        try:
+            found = entry.load()
+        except Exception as error:  # another package's code; one that is broken must not look like a fault of ours
+            raise PriceError(f"provider {entry.name!r} of another package cannot be loaded: {error}") from error
         data: dict[str, Any] = (found if inspect.isroutine(found) else getattr(found, "catalog", dict))()
         rows += decode(data.get("prices", []), Row, f"{entry.value}: price row")
         plans += decode(data.get("plans", []), Plan, f"{entry.value}: plan")

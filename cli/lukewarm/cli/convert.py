@@ -127,13 +127,13 @@ def _pairs(
     spec: ModelSpec, backends: Sequence[str], precisions: Sequence[str], *, every: bool
 ) -> list[tuple[str, str]]:
     """Backend and precision of each bundle to make. Raises UnsupportedError for names that nobody knows."""
-    from lukewarm.convert.table import CONVERTERS
+    from lukewarm.convert import table
     from lukewarm.predictors.registry import BACKENDS
 
     if spec.predictor:
         return [("custom", "none")]
     if every and not backends:
-        backends = [name for task, name in CONVERTERS if task == spec.task]
+        backends = table.backends(spec.task)
     pairs: list[tuple[str, str]] = []
     for backend in backends or [spec.backend]:
         known = BACKENDS.load(backend).support.get(spec.task, ())

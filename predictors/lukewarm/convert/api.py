@@ -51,9 +51,9 @@ def convert_model(
     check_supported(spec.backend, spec.task, spec.precision)
     cache = _cache_dir(bundles_dir)
     target = bundles_dir / directory_name(spec.name, spec.backend, spec.precision)
+    converter = None if spec.backend in table.WITHOUT_MODEL else table.converter(spec.task, spec.backend)
     with explained(target):
-        source = _source(spec, spec_dir, cache)
-    converter = None if source is None else table.converter(spec.task, spec.backend)
+        source = None if converter is None else _source(spec, converter, spec_dir, cache)
     spec, texts = _texts(spec, spec_dir)
     key = manifests.key(spec, source, converter.packages if converter else (), texts)
     with locked(target):
@@ -92,12 +92,11 @@ def _normal(spec: ModelSpec) -> ModelSpec:
     return msgspec.structs.replace(spec, backend=backend, precision=precision, task=task)
 
 
-def _source(spec: ModelSpec, spec_dir: Path, cache: Path) -> Source | None:
-    if spec.backend in table.WITHOUT_MODEL:
-        return None
+def _source(spec: ModelSpec, converter: Converter, spec_dir: Path, cache: Path) -> Source:
     if spec.source is None:
         raise SpecError(f"no source model for backend {spec.backend!r}; add: source: DIR or org/model", "source")
-    return open_source(spec.source, spec_dir, cache)
+    opened: Source = getattr(converter, "open", open_source)(spec.source, spec_dir, cache)
+    return opened
 
 
 def _texts(spec: ModelSpec, spec_dir: Path) -> tuple[ModelSpec, str | None]:
@@ -120,7 +119,7 @@ def _unchanged(target: Path, key: str, spec: ModelSpec, options: ConvertOptions)
     measured = bundle.manifest.accuracy
     if bundle.manifest.key != key:
         return None
-    measure = table.measure(spec.task) if options.check_accuracy else None
+    measure = table.measure(spec.task, spec.backend) if options.check_accuracy else None
     if measure is None or spec.backend in table.WITHOUT_MODEL:
         return bundle
     if not measured or (measure.over_budget(spec, measured) and not options.keep_over_budget):
@@ -150,7 +149,7 @@ def _build(run: _Run, temp: Path, cache: Path, progress: Progress) -> None:
     shutil.rmtree(scratch)
     manifest = manifests.make(run.spec, run.source, made, run.key)
     _write(temp, manifest)
-    measure = table.measure(run.spec.task)
+    measure = table.measure(run.spec.task, run.spec.backend)
     if run.options.check_accuracy and measure is not None:
         progress(f"{run.spec.name}: measuring accuracy", None)
         measured = measure.measure(job, Bundle.open(temp))

@@ -45,7 +45,11 @@ class Converted:
 
 
 class Converter(Protocol):
-    """One way from a source to one backend."""
+    """One way from a source to one backend.
+
+    One of another package may also have `open(name, base, cache) -> Source`, for a source that is no Hugging Face
+    folder, and `measure`, its own accuracy check (a Measure, or None: nothing is measured).
+    """
 
     packages: tuple[str, ...]  # distributions whose versions belong into the bundle's key
 

@@ -7,6 +7,7 @@ from typing import cast
 
 from lukewarm.convert.job import Converter, Measure
 from lukewarm.predictors.errors import MissingExtra, UnsupportedError
+from lukewarm.predictors.registry import BACKENDS, Registry
 from lukewarm.predictors.spec import Task
 
 _C = "lukewarm.convert"
@@ -30,19 +31,30 @@ MEASURES: dict[Task, str] = {
     "text-classification": f"{_C}.text_classification.accuracy",
 }
 WITHOUT_MODEL = ("echo", "custom")  # backends whose bundle is a manifest
+OTHERS = Registry("converter", "lukewarm.converters", ())  # of other packages, by the backend's name
+
+
+def backends(task: Task) -> list[str]:
+    """Those that a source can be converted to, ours first."""
+    others = [name for name in OTHERS.names() if task in BACKENDS.load(name).support]
+    return [*(name for known, name in CONVERTERS if known == task), *others]
 
 
 def converter(task: Task, backend: str) -> Converter:
     """The converter of a task and backend. Raises UnsupportedError naming what there is, MissingExtra."""
     module = CONVERTERS.get((task, backend))
+    if module is None and backend in OTHERS.names():
+        return cast(Converter, OTHERS.load(backend))
     if module is None:
-        able = sorted(name for (known, name) in CONVERTERS if known == task)
+        able = sorted(backends(task))
         raise UnsupportedError(f"no converter from {task} to {backend!r}; there are: {', '.join(able) or 'none'}")
     return cast(Converter, _load(module, "converter"))
 
 
-def measure(task: Task) -> Measure | None:
-    """The accuracy check of a task, or None where there is none yet."""
+def measure(task: Task, backend: str) -> Measure | None:
+    """The accuracy check of a task, or None where there is none yet; a converter may bring its own, or None."""
+    if backend in OTHERS.names() and hasattr(brought := OTHERS.load(backend), "measure"):
+        return cast("Measure | None", brought.measure)
     return cast(Measure, _load(MEASURES[task], "measure")) if task in MEASURES else None
 
 

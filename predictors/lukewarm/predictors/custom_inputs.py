@@ -94,4 +94,6 @@ def _explain(text: str, struct: type[msgspec.Struct]) -> RequestError:
         return RequestError("missing_key", f"the key {match.group(1)!r} is missing", path, ", ".join(known))
     if match := re.match(r"Expected `(.*?)`, got `(.*?)`", message):
         return RequestError("wrong_type", f"expected {match.group(1)}, got {match.group(2)}", path, match.group(1))
+    if message.startswith("Invalid base64"):
+        return RequestError("invalid_base64", "not base64", path, "base64 (RFC 4648, with padding)")
     return RequestError("out_of_range", message[0].lower() + message[1:], path)

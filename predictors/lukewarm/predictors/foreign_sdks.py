@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import sys
@@ -31,19 +32,41 @@ def cog_models() -> None:
     model.__init_subclass__ = classmethod(either)
 
 
-def runpod_stub(captured: dict[str, Any]) -> None:
-    """For a project that uses runpod for nothing but this: the SDK (200 MB with what it pulls in) stays out."""
+@contextlib.contextmanager
+def runpod_stub(captured: dict[str, Any]) -> Iterator[None]:
+    """For a project that uses runpod for nothing but this: the SDK (200 MB with what it pulls in) stays out.
+
+    An artifact for Runpod itself has the SDK already, and gets it back when the project is loaded.
+    """
     runpod, serverless = types.ModuleType("runpod"), types.ModuleType("runpod.serverless")
     serverless.start = captured.update  # type: ignore[attr-defined]
     serverless.progress_update = _unheard  # type: ignore[attr-defined]
     runpod.serverless = serverless  # type: ignore[attr-defined]
-    sys.modules.update({"runpod": runpod, "runpod.serverless": serverless})
+    with _instead({"runpod": runpod, "runpod.serverless": serverless}):
+        yield
 
 
-def runpod_start(captured: dict[str, Any]) -> None:
-    """The real SDK, whose start() and progress_update() would connect to Runpod."""
+@contextlib.contextmanager
+def runpod_start(captured: dict[str, Any]) -> Iterator[None]:
+    """The real SDK; its start() would connect to Runpod, its progress_update() goes on doing nothing."""
     serverless: Any = importlib.import_module("runpod.serverless")
+    start = serverless.start
     serverless.start, serverless.progress_update = captured.update, _unheard
+    try:
+        yield
+    finally:
+        serverless.start = start  # an artifact for Runpod calls it itself
+
+
+@contextlib.contextmanager
+def _instead(stubs: dict[str, types.ModuleType]) -> Iterator[None]:
+    """These modules while a project is loaded; where there were none, they stay."""
+    before = {name: sys.modules[name] for name in stubs if name in sys.modules}
+    sys.modules.update(stubs)
+    try:
+        yield
+    finally:
+        sys.modules.update(before)
 
 
 def runpod_answer(handler: Any, value: Any) -> Any:
@@ -99,7 +122,7 @@ class _Potassium:
     def answer(self, route: str, context: Any, json: Any) -> Any:
         """What the route's function gives. Raises RequestError for a status of 4xx, ValueError for 5xx."""
         response = self.handlers[route](context, _Request(json))
-        if not isinstance(response, _Response):
+        if not (hasattr(response, "status") and hasattr(response, "body")):
             return plain(response)
         body = response.body
         if body is not None and not isinstance(body, (bytes, str)):
@@ -113,16 +136,28 @@ class _Potassium:
         return result
 
 
-def potassium_stub() -> None:
+@contextlib.contextmanager
+def potassium_stub() -> Iterator[None]:
     """Potassium without its server, for a project that imports nothing else of it."""
     stub = types.ModuleType("potassium")
-    stub.__dict__.update(Potassium=_Potassium, Request=_Request, Response=_Response)
-    sys.modules["potassium"] = stub
+    stub.__dict__.update(_STAND_INS)
+    with _instead({"potassium": stub}):
+        yield
 
 
-def potassium_sdk() -> None:
+@contextlib.contextmanager
+def potassium_sdk() -> Iterator[None]:
     """The real package, for its store and webhooks, with its server taken out."""
-    importlib.import_module("potassium").__dict__.update(Potassium=_Potassium, Request=_Request, Response=_Response)
+    names = importlib.import_module("potassium").__dict__
+    before = {name: names[name] for name in _STAND_INS}
+    names.update(_STAND_INS)
+    try:
+        yield
+    finally:
+        names.update(before)
+
+
+_STAND_INS = {"Potassium": _Potassium, "Request": _Request, "Response": _Response}
 
 
 def _words(value: Any) -> str:

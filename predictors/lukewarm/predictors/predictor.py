@@ -87,11 +87,19 @@ class Backend(abc.ABC):
         """Make the Predictor for the bundle's task; loads nothing yet."""
 
 
+def backend_of(name: str) -> Backend:
+    """The backend of a name. Raises UnsupportedError, also for another package's row that is none, MissingExtra."""
+    found = BACKENDS.load(name)
+    if not isinstance(found, Backend):
+        raise UnsupportedError(f"backend {name!r} is a {type(found).__name__}, not a Backend; see to its package")
+    return found
+
+
 def check_supported(backend: str, task: Task, precision: str) -> None:
     """Raise UnsupportedError, naming what can, unless the backend carries this task at this precision."""
-    support = BACKENDS.load(backend).support
+    support = backend_of(backend).support
     if task not in support:
-        able = [row.name for row in BACKENDS if task in BACKENDS.load(row.name).support and row.name != "echo"]
+        able = [row.name for row in BACKENDS if _carries(row.name, task) and row.name != "echo"]
         raise UnsupportedError(f"backend {backend!r} cannot do {task}; these can: {', '.join(able) or 'none'}")
     if precision not in support[task]:
         raise UnsupportedError(
@@ -99,11 +107,18 @@ def check_supported(backend: str, task: Task, precision: str) -> None:
         )
 
 
+def _carries(backend: str, task: Task) -> bool:
+    """Whether it does; of a broken one of another package, no: the error is about something else."""
+    try:
+        return task in backend_of(backend).support
+    except UnsupportedError:
+        return False
+
+
 def load_predictor(root: Path | Bundle, runtime: Runtime | None = None, *, warm_up: bool = False) -> Predictor:
     """From a bundle's directory to a Predictor that is set up. Raises BundleError, MissingExtra, UnsupportedError."""
     bundle = root if isinstance(root, Bundle) else Bundle.open(Path(root))
-    backend: Backend = BACKENDS.load(bundle.manifest.backend)
-    predictor = backend.create(bundle, runtime or Runtime())
+    predictor = backend_of(bundle.manifest.backend).create(bundle, runtime or Runtime())
     predictor.setup()
     if warm_up:
         predictor.warm_up()

@@ -1,6 +1,7 @@
 """One table row per backend, target and provider: (name, module, attribute, extra).
 
-Third parties add rows through the entry points `lukewarm.backends`, `lukewarm.targets` and `lukewarm.providers`.
+Third parties add rows through the entry points `lukewarm.backends`, `lukewarm.converters`, `lukewarm.targets` and
+`lukewarm.providers`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ class Row:
     module: str
     attribute: str
     extra: str | None = None  # None: works with the core alone
+    package: str | None = None  # another distribution, that brought this row
 
 
 class Registry:
@@ -50,15 +52,26 @@ class Registry:
         row = self.row(name)
         try:
             return getattr(importlib.import_module(row.module), row.attribute)
-        except ModuleNotFoundError as error:
-            if row.extra is None or (error.name or "").startswith("lukewarm."):
+        except (ImportError, AttributeError) as error:
+            if row.package is not None:
+                raise UnsupportedError(
+                    f"{self.kind} {name!r} of the package {row.package} cannot be loaded: {error}; see to that package"
+                ) from error
+            if (
+                not isinstance(error, ModuleNotFoundError)
+                or row.extra is None
+                or (error.name or "").startswith("lukewarm.")
+            ):
                 raise
             raise MissingExtra(f"{self.kind} {name!r} needs {error.name}, which", row.extra) from error
 
     def _all(self) -> dict[str, Row]:
         from importlib.metadata import entry_points
 
-        found = {point.name: Row(point.name, point.module, point.attr) for point in entry_points(group=self.group)}
+        found = {
+            point.name: Row(point.name, point.module, point.attr, package=point.dist.name if point.dist else "?")
+            for point in entry_points(group=self.group)
+        }
         return {**self._rows, **{name: row for name, row in found.items() if name not in self._rows}}
 
 

@@ -72,8 +72,8 @@ _RUNPOD = """class Imported:
 
     def setup(self) -> None:
         captured: dict[str, Any] = {{}}
-        foreign.{install}(captured)
-        module = foreign.load(ROOT, {file!r}{script})  # its serverless.start(...) only hands the handler over
+        with foreign.{install}(captured):  # its serverless.start(...) only hands the handler over
+            module = foreign.load(ROOT, {file!r}{script})
         self.handler = captured["handler"] if "handler" in captured else module.{function}
 
     def predict(self, *, input: dict[str, Any]) -> Any:
@@ -82,8 +82,8 @@ _RUNPOD = """class Imported:
 
 _POTASSIUM = """class Imported:
     def setup(self) -> None:
-        foreign.{install}()
-        self.app = foreign.load(ROOT, {file!r}).{app}
+        with foreign.{install}():
+            self.app = foreign.load(ROOT, {file!r}).{app}
         self.context = self.app.make_context()
 
     def predict(self, *, inputs: dict[str, Any]) -> Any:
