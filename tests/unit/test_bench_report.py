@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from lukewarm.benchmarks import record, report
 from lukewarm.benchmarks.record import SCHEMA, Case, Installed, Machine, Phases, Price, Record, Warm
 from lukewarm.benchmarks.stats import figure
-from lukewarm.cli.main import cli
+from lukewarm.cli.command import cli
 
 MACHINE = Machine(
     cpu="A <b>CPU</b>", flags=["avx2"], cores=2, memory_bytes=8 * 10**9, kernel="Linux 6", python="3.11.7"

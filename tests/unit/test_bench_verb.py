@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from lukewarm.benchmarks import plan, record
-from lukewarm.cli.main import cli
+from lukewarm.cli.command import cli
 from lukewarm.predictors.errors import UnsupportedError
 from lukewarm.predictors.spec import ModelSpec
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from lukewarm.cli.command import EPILOG, VERBS
 from lukewarm.cli.doctor import Check, project
-from lukewarm.cli.main import EPILOG, VERBS, run
+from lukewarm.cli.main import run
 from lukewarm.predictors import errors, specfile
 from lukewarm.predictors.bundle import Manifest, list_files, write_manifest
 

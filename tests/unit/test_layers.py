@@ -85,7 +85,7 @@ def test_imports_with_only_lower_roots(package: str) -> None:
 
 def test_a_wrong_arrow_is_seen() -> None:
     """The check itself can fail: the lowest layer does not find a higher one."""
-    done = run("import lukewarm.cli.main", LAYERS["predictors"])
+    done = run("import lukewarm.cli.command", LAYERS["predictors"])
     assert "No module named 'lukewarm.cli'" in done.stderr
 
 

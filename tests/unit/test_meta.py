@@ -75,7 +75,7 @@ def test_backend_rows_are_complete(row: object) -> None:
 
 
 def test_readme_names_every_backend_and_verb() -> None:
-    from lukewarm.cli.main import VERBS
+    from lukewarm.cli.command import VERBS
 
     text = (ROOT / "README.md").read_text()
     assert not [
