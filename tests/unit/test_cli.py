@@ -176,3 +176,10 @@ def test_paths_that_cannot_be_are_one_line(arguments: list[str], capsys: pytest.
     assert said.startswith("error: ")
     assert len(said.splitlines()) == 1
     assert len(said) < 500
+
+
+def test_a_bundle_that_is_none_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["predict", "hi", "--bundle", str(tmp_path / "nowhere")]) == 6
+    assert "nowhere is no folder; name a bundle that lukewarm convert made" in capsys.readouterr().err
+    assert run(["predict", "hi", "--bundle", str(tmp_path)]) == 6
+    assert "has neither bundle.json nor a folder bundle/" in capsys.readouterr().err

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from lukewarm.convert import ConvertOptions, convert_model
 from lukewarm.convert.storage import explained, staged
 from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import AccuracyError, SpecError, StorageError, UnsupportedError
-from lukewarm.predictors.spec import Accuracy, ModelSpec
+from lukewarm.predictors.spec import Accuracy, Generation, ModelSpec
 from support import fake_conversion
 from support.sources import write_source
 
@@ -250,3 +251,22 @@ def test_the_lock_of_a_killed_run_does_not_last(source: Path, bundles: Path) -> 
     begin = time.monotonic()
     run(source, bundles)
     assert time.monotonic() - begin < 30
+
+
+def test_a_read_only_project_is_as_good_if_its_bundle_is_current(
+    source: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ModelSpec(name="e", backend="echo", precision="none")
+    made = convert_model(spec, source, bundles)
+
+    def read_only(target: Path) -> NoReturn:
+        raise StorageError(f"cannot write below {target.parent}: Read-only file system")
+
+    monkeypatch.setattr("lukewarm.convert.api.locked", read_only)
+    said: list[str] = []
+    again = convert_model(spec, source, bundles, progress=lambda message, _done: said.append(message))
+    assert (again.digest, said) == (made.digest, ["e-echo-none: unchanged"])
+    with pytest.raises(StorageError):
+        convert_model(spec, source, bundles, options=ConvertOptions(force=True))
+    with pytest.raises(StorageError):
+        convert_model(msgspec.structs.replace(spec, generation=Generation(top_k=7)), source, bundles)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,10 @@ def _start(project: Project, target: str, options: dict[str, Any], say: Any) -> 
     host, port, timeout_s = options["host"], options["port"], options["timeout_s"]
     if target == LOCAL:
         say("starting our own server", None)
-        folder, where = project.artifact_dir(LOCAL), (host, port or free_port(host))
+        where = (host, port or free_port(host))
+        folder = project.artifact_dir(LOCAL)
+        if not os.access(project.root, os.W_OK):  # mounted read-only, say: what is written is a link and the spec
+            folder = Path(tempfile.mkdtemp(prefix="lukewarm-local-"))
         server = local.bundle_server(project.spec, project.root, project.bundle_dir(), folder, *where)
         return local.start_server(server, LOCAL, timeout_s=timeout_s)
     adapter = TARGETS.load(target)

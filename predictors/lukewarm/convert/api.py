@@ -21,6 +21,7 @@ from lukewarm.predictors.errors import (
     LukewarmError,
     MissingExtra,
     SpecError,
+    StorageError,
     UnsupportedError,
 )
 from lukewarm.predictors.predictor import check_supported
@@ -56,16 +57,29 @@ def convert_model(
         source = None if converter is None else _source(spec, converter, spec_dir, cache)
     spec, texts = _texts(spec, spec_dir)
     key = manifests.key(spec, source, converter.packages if converter else (), texts)
-    with locked(target):
-        with explained(target):
-            repair(target)
-        if not options.force and (done := _unchanged(target, key, spec, options)):
-            progress(f"{target.name}: unchanged", 1.0)
-            return done
-        if source and converter:
-            converter.check(source, spec.precision)
-        with staged(target) as temp:
-            _build(_Run(spec, source, converter, key, options), temp, cache, progress)
+    run = _Run(spec, source, converter, key, options)
+    try:
+        with locked(target):
+            return _made(run, target, cache, progress)
+    except StorageError:
+        # a project that is mounted read-only is as good, if its bundle is what this run would make
+        if options.force or (done := _unchanged(target, key, spec, options)) is None:
+            raise
+        progress(f"{target.name}: unchanged", 1.0)
+        return done
+
+
+def _made(run: _Run, target: Path, cache: Path, progress: Progress) -> Bundle:
+    """The bundle, as it is or made now. Call under `locked(target)`."""
+    with explained(target):
+        repair(target)
+    if not run.options.force and (done := _unchanged(target, run.key, run.spec, run.options)):
+        progress(f"{target.name}: unchanged", 1.0)
+        return done
+    if run.source and run.converter:
+        run.converter.check(run.source, run.spec.precision)
+    with staged(target) as temp:
+        _build(run, temp, cache, progress)
     progress(f"{target.name}: done", 1.0)
     return Bundle.open(target)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -146,7 +147,11 @@ class _Digests:
         if all(self._known.get(key) == value for key, value in self._used.items()):
             return
         kept = {key: value for key, value in self._known.items() if Path(key).exists()}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
         temp = self._path.with_suffix(".tmp")
-        temp.write_text(json.dumps(kept | self._used), "utf-8")
-        temp.replace(self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temp.write_text(json.dumps(kept | self._used), "utf-8")
+            temp.replace(self._path)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise

@@ -15,7 +15,7 @@ from typing import Any, Literal, Self
 import msgspec
 
 from lukewarm.predictors.bundle import MANIFEST, Bundle
-from lukewarm.predictors.errors import LukewarmError, RequestError, ServerError
+from lukewarm.predictors.errors import BundleError, LukewarmError, RequestError, ServerError
 from lukewarm.predictors.predictor import Predictor, Runtime, load_predictor
 from lukewarm.predictors.spec import Generation, ModelSpec
 from lukewarm.predictors.tasks import TASKS, Request, Result
@@ -86,6 +86,9 @@ class EngineCore:
         `spec`: sections that a bundle alone does not know, such as limits, where there is no lukewarm.json.
         """
         root = Path(root)
+        if not (root / MANIFEST).exists() and not (root / "bundle").exists():
+            what = f"has neither {MANIFEST} nor a folder bundle/" if root.is_dir() else "is no folder"
+            raise BundleError(f"{root} {what}; name a bundle that lukewarm convert made, or an artifact's folder")
         bundle = Bundle.open(root if (root / MANIFEST).is_file() else root / "bundle")
         file = root / "lukewarm.json"
         manifest = bundle.manifest
