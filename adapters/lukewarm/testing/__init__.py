@@ -2,7 +2,9 @@
 
 import pytest
 
-pytest.register_assert_rewrite("lukewarm.testing.targets", "lukewarm.testing.clients", "lukewarm.testing.openai_client")
+pytest.register_assert_rewrite(
+    "lukewarm.testing.targets", "lukewarm.testing.clients", "lukewarm.testing.openai_client", "lukewarm.testing.load"
+)
 
 from lukewarm.testing.project import Built, echo_project  # noqa: E402 - after the registration
 from lukewarm.testing.targets import DUPLICATES, TargetContract  # noqa: E402

@@ -6,12 +6,13 @@ predict route around the engine's native request.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,24 @@ LIMIT_S = 600
 PHASES = ("examples", "coverage", "fuzzing", "stateful")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """How to look: examples for each operation, phases, checks left out, and checks whose failures are known."""
+
+    examples: int
+    phases: Collection[str] = PHASES
+    without: Collection[str] = ()
+    expected: Collection[str] = ()
+
+
 @dataclass(frozen=True)
 class Fuzzed:
     """What one run of schemathesis did."""
 
     operations: int
     cases: int
-    found: str  # its report of what it found; empty if nothing
+    found: str  # its report of what it found; empty if nothing but what was expected
+    held: frozenset[str]  # checks that were expected to fail, and did not
 
 
 def document(server: Running, root: Path) -> dict[str, Any]:
@@ -94,23 +106,20 @@ def own(server: Running) -> Callable[[str], bool]:
     return same
 
 
-def fuzz(
-    server: Running, whole: dict[str, Any], folder: Path, *, examples: int, phases: Collection[str] = PHASES,
-    without: Collection[str] = (),
-) -> Fuzzed:  # fmt: skip
-    """Run phases of schemathesis on the document's operations; `without` names checks to leave out.
-
-    Raises ServerError if it is not installed or could not run.
-    """
+def fuzz(server: Running, whole: dict[str, Any], folder: Path, search: Search) -> Fuzzed:
+    """Run schemathesis on the document's operations. Raises ServerError if it is not installed or could not run."""
     if importlib.util.find_spec("schemathesis") is None:
         raise ServerError("schemathesis is not installed; run: pip install schemathesis")
-    described, config = folder / "openapi.json", folder / "schemathesis.toml"
+    described, config, report = folder / "openapi.json", folder / "schemathesis.toml", folder / "fuzzed.json"
     described.write_text(json.dumps(whole))
     config.write_text(TENSORS)
     start = "import sys; from schemathesis.cli import schemathesis; sys.exit(schemathesis())"
-    options = ["--url", server.url, "--max-examples", str(examples), "--seed", "1", "--phases", ",".join(phases)]
-    if without:
-        options += ["--exclude-checks", ",".join(sorted(without))]
+    options = ["--url", server.url, "--max-examples", str(search.examples), "--seed", "1"]
+    options += ["--phases", ",".join(search.phases)]
+    if search.without:
+        options += ["--exclude-checks", ",".join(sorted(search.without))]
+    if search.expected:  # a failure that is known must not end the search for others
+        options += ["--continue-on-failure", "--report-json-path", str(report)]
     done = subprocess.run(
         [sys.executable, "-c", start, "--config-file", str(config), "run", str(described), *options],
         capture_output=True, text=True, timeout=LIMIT_S, cwd=folder,
@@ -119,5 +128,27 @@ def fuzz(
     cases = re.search(r"(\d+) generated", done.stdout)
     if selected is None or done.returncode not in (0, 1):
         raise ServerError(f"schemathesis ended with {done.returncode}: {(done.stderr or done.stdout)[-2000:]}")
-    found = done.stdout[-6000:] if done.returncode else ""
-    return Fuzzed(int(selected.group(1)), int(cases.group(1)) if cases else 0, found)
+    failed = failed_checks(report) if search.expected else frozenset()
+    known = done.returncode == 0 or (failed and failed <= set(search.expected))
+    return Fuzzed(
+        operations=int(selected.group(1)),
+        cases=int(cases.group(1)) if cases else 0,
+        found="" if known else done.stdout[-6000:],
+        held=frozenset(search.expected) - failed,
+    )
+
+
+def failed_checks(report: Path) -> frozenset[str]:
+    """The checks behind the kinds of failures in a JSON report; an error in the run counts as a check of that name."""
+    importlib.import_module("schemathesis.openapi.checks")  # it defines kinds
+    from schemathesis.core import failures
+
+    def kinds(base: Any) -> Iterator[Any]:
+        for kind in base.__subclasses__():
+            yield kind
+            yield from kinds(kind)
+
+    of = {kind.__name__: tuple(kind.checks) for kind in kinds(failures.Failure)}
+    told = json.loads(report.read_bytes())
+    names = {name for failure in told["failures"] for name in of.get(failure["type"]) or (failure["type"],)}
+    return frozenset(names | {"error" for _ in told["errors"]})

@@ -10,8 +10,6 @@ A test file for a target is five lines:
 from __future__ import annotations
 
 import concurrent.futures
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ import pytest
 from lukewarm.adapters import build, local
 from lukewarm.adapters.base import Adapter
 from lukewarm.adapters.capabilities import checked
+from lukewarm.adapters.processes import Stopped
 from lukewarm.adapters.targets import TARGETS
 from lukewarm.adapters.wire import Answer
 from lukewarm.predictors.bundle import MANIFEST, Bundle
@@ -29,6 +28,7 @@ from lukewarm.predictors.errors import ServerError
 from lukewarm.serving.conformance import BadRequest, error_of, json_cases, text_generation_cases, violations
 from lukewarm.serving.engine import Engine
 from lukewarm.testing.clients import ClientContract
+from lukewarm.testing.load import ATTEMPTS, LONG, LoadContract
 from lukewarm.testing.project import DELAY_S, LIMITS, Built, echo_project
 
 GOLDEN: tuple[dict[str, Any], ...] = (
@@ -39,16 +39,15 @@ GOLDEN: tuple[dict[str, Any], ...] = (
     {"messages": [{"role": "user", "content": "said in a chat"}]},
     {"prompt": "x", "temperature": 0.0, "top_k": 5, "top_p": 0.5, "repetition_penalty": 1.1, "seed": 7},
 )
+FAILING_S = (8.0, 25.0, 90.0)  # how long to wait for the reason in the log, until it is there
 TOO_LARGE = frozenset({"too large"})
 DUPLICATES = frozenset({"duplicate key", "duplicate key, escaped", "duplicate key, deep"})
-LONG = {"prompt": "word " * 40}  # 40 times DELAY_S
 
 
-class TargetContract(ClientContract):
+class TargetContract(ClientContract, LoadContract):
     """One real local server per class, and one more for each test that ends it."""
 
     target: ClassVar[str]
-    slots: ClassVar[int] = 1  # `scaling.concurrency` of the served model
     # bad requests that the platform's own server changes before we see them, so that they are answered; the reason
     # stands in the capability table
     lenient: ClassVar[frozenset[str]] = frozenset()
@@ -126,76 +125,43 @@ class TargetContract(ClientContract):
             with pytest.raises(ServerError, match="cannot stream"):
                 list(server.stream(request))
             return
-        began = time.monotonic()
-        arrivals = []
-        pieces = []
-        for piece in server.stream(request):
-            pieces.append(piece)
-            arrivals.append(time.monotonic() - began)
-        assert "".join(pieces) == request["prompt"]
-        assert len(pieces) == 20
-        # the last piece came well after the first: they were not held back until the end
-        assert arrivals[-1] - arrivals[0] > 10 * DELAY_S
-
-    # -- load
-
-    def test_overload_is_refused_and_the_others_are_answered(self, server: local.Running, adapter: Adapter) -> None:
-        callers = 8
-        with concurrent.futures.ThreadPoolExecutor(callers) as pool:
-            answers = list(pool.map(lambda _: server.request(LONG, timeout_s=60, settle_s=0), range(callers)))
-        good = [answer for answer in answers if answer.ok]
-        busy = [answer for answer in answers if not answer.ok]
-        assert good
-        if self.level(adapter, "overload") == "no":
-            assert len(good) == callers, "the platform queues without a limit"
-            return
-        assert busy
-        assert all(answer.busy for answer in busy), busy
-        if self.level(adapter, "overload") == "yes":
-            assert len(good) == self.slots + LIMITS.queue
-            assert {answer.code for answer in busy} == {"overloaded"}
-
-    def test_a_caller_that_leaves_frees_its_slot(self, server: local.Running, adapter: Adapter) -> None:
-        if self.level(adapter, "disconnect") == "no":
-            assert checked(adapter)["disconnect"].reason
-            return
-        payload = b'{"prompt": "' + b"word " * 60 + b'", "max_new_tokens": 60}'  # 60 * DELAY_S alone
-        call = server.server.wire.predict(payload)
-        assert call.body is not None
-        head = f"POST {call.path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-        with socket.create_connection((server.server.host, server.server.port)) as connection:
-            connection.sendall(f"{head}Content-Length: {len(call.body)}\r\n\r\n".encode() + call.body)
-            time.sleep(10 * DELAY_S)
-        began = time.monotonic()
-        assert server.request(GOLDEN[0], timeout_s=60).ok
-        assert time.monotonic() - began < 30 * DELAY_S
+        for _ in range(ATTEMPTS):  # a reader that was held up sees the pieces together, however they were sent
+            pieces, arrivals = [], []
+            for piece in server.stream(request):
+                pieces.append(piece)
+                arrivals.append(time.monotonic())
+            assert "".join(pieces) == request["prompt"]
+            assert len(pieces) == 20
+            if arrivals[-1] - arrivals[0] > 10 * DELAY_S:
+                return
+        raise AssertionError("all pieces came at once: they were held back until the end")
 
     # -- life
 
     def test_drain(self, adapter: Adapter, built: Built) -> None:
         """SIGTERM in mid-request."""
+        level = self.level(adapter, "drain")
+        for attempt in range(ATTEMPTS):
+            answer, ended, in_time = self._ended_in_mid_request(adapter, built, (15 + 10 * attempt) * DELAY_S)
+            assert ended.killed == 0, "it ended by itself"
+            if level == "yes":
+                assert ended.exit_code == 0
+            # on a busy machine the request may not have begun, or have ended, when the signal came
+            if in_time and (level == "no" or (isinstance(answer, Answer) and answer.ok)):
+                return
+        raise AssertionError(f"what ran was not finished: {answer}")
+
+    def _ended_in_mid_request(
+        self, adapter: Adapter, built: Built, after_s: float
+    ) -> tuple[Answer | ServerError, Stopped, bool]:
+        """What the caller got, how the server ended, and whether the signal came before the answer."""
         running = local.start(adapter, built.artifact, timeout_s=self.start_timeout_s)
-        answers: list[Answer | ServerError] = []
-
-        def call() -> None:
-            try:
-                answers.append(running.request(LONG, timeout_s=30, settle_s=0))
-            except ServerError as error:
-                answers.append(error)
-
-        caller = threading.Thread(target=call)
-        caller.start()
-        time.sleep(15 * DELAY_S)
-        ended = running.stop()
-        caller.join(30)
-        assert len(answers) == 1
-        if self.level(adapter, "drain") != "no":
-            answer = answers[0]
-            assert isinstance(answer, Answer), answer
-            assert answer.ok, answer
-        if self.level(adapter, "drain") == "yes":
-            assert ended[0].exit_code == 0
-        assert ended[0].killed == 0, "it ended by itself"
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            caller = pool.submit(outcome, running)
+            time.sleep(after_s)
+            in_time = not caller.done()
+            ended = running.stop()
+            return caller.result(60), ended[0], in_time
 
     def test_a_failed_setup_says_why(self, adapter: Adapter, built: Built, tmp_path: Path) -> None:
         broken = tmp_path / "broken"
@@ -204,12 +170,23 @@ class TargetContract(ClientContract):
         text = manifest.read_text()
         manifest.write_text(text.replace('"delay_s": 0.03', '"delay_s": "soon"'))
         assert Bundle.open(manifest.parent).manifest.options == {"delay_s": "soon"}
-        began = time.monotonic()
-        with pytest.raises(ServerError) as caught:
-            local.start(adapter, broken, timeout_s=25).stop()
-        assert "soon" in str(caught.value), caught.value
-        if self.level(adapter, "setup_failure") == "yes":
-            assert time.monotonic() - began < 25
+        whole = self.level(adapter, "setup_failure") == "yes"
+        said = ""
+        for timeout_s in (self.start_timeout_s,) if whole else FAILING_S:  # where only the log tells, it tells at once
+            with pytest.raises(ServerError) as caught:
+                local.start(adapter, broken, timeout_s=timeout_s).stop()
+            if "soon" in (said := str(caught.value)):
+                break
+        assert "soon" in said, said
+        assert not whole or "was not ready after" not in said, "it was known before the time was over"
+
+
+def outcome(running: local.Running) -> Answer | ServerError:
+    """What one caller of a long request gets."""
+    try:
+        return running.request(LONG, timeout_s=60, settle_s=0)
+    except ServerError as error:
+        return error
 
 
 def bad_requests() -> list[BadRequest]:
