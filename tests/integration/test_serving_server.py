@@ -349,9 +349,10 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_spans_when_the_environment_asks_for_them(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--workers", "2")])
+def test_spans_when_the_environment_asks_for_them(options: tuple[str, ...], tmp_path: Path) -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
-    with running(echo_artifact(tmp_path), env={"OTEL_TRACES_EXPORTER": "console"}) as server:
+    with running(echo_artifact(tmp_path), *options, env={"OTEL_TRACES_EXPORTER": "console"}) as server:
         headers = {"traceparent": f"00-{trace}-b7ad6b7169203331-01"}
         httpx.post(f"{server.url}/predict", json={"prompt": "a"}, headers=headers)
         assert server.stop() == 0

@@ -84,6 +84,10 @@ def test_every_response_carries_the_identity(echo: TestEngine) -> None:
         assert int(headers["x-lukewarm-n-request"]) == echo.admission.n_request
         assert float(headers["x-lukewarm-load-s"]) == pytest.approx(echo.load_s, abs=1e-5)
         assert float(headers["x-lukewarm-exec-s"]) >= 0
+    streamed = call(echo, "POST", "/predict", {"prompt": "a", "stream": True})
+    assert streamed.headers["x-lukewarm-boot-id"] == echo.boot_id
+    assert "x-lukewarm-exec-s" not in streamed.headers, "its run has only begun; its last event says it"
+    assert '"exec_s":' in streamed.text
 
 
 @pytest.mark.parametrize(("path", "case"), http_cases(), ids=lambda item: getattr(item, "name", None))

@@ -148,6 +148,7 @@ class App:
                 yield event(row.error(error))
 
         headers = {**identity_headers(self.engine), **reply.headers}
+        del headers["X-Lukewarm-Exec-S"]  # known at the end: the last event says it
         return EventResponse(guarded(), headers, lambda gone: self.observer.done(record, 499 if gone else 200))
 
     async def _not_routed(self, request: HttpRequest, rows: dict[str, Endpoint], record: Record) -> Response:

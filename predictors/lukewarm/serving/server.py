@@ -73,6 +73,9 @@ def serve(engine: Engine, listener: socket.socket, *, exit_on_failed_setup: bool
     threading.Thread(target=after_setup, name="lukewarm-after-setup", daemon=True).start()
     asyncio.run(server.serve(sockets=[listener]))
     if loading.is_alive() or not engine.close():
+        from lukewarm.serving import tracing
+
+        tracing.flush()
         logging.shutdown()
         os._exit(server.exit_code)  # a thread is inside a runtime's code: ending the interpreter below it may crash
     return server.exit_code

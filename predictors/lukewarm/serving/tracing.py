@@ -64,6 +64,15 @@ class Tracing:
         span.end(end_time=end)
 
 
+def flush() -> None:
+    """Send the spans that still wait, before a process ends without Python's own cleanup."""
+    if "opentelemetry.sdk.trace" in sys.modules:
+        from opentelemetry import trace
+
+        if callable(shutdown := getattr(trace.get_tracer_provider(), "shutdown", None)):
+            shutdown()
+
+
 def _install(engine: Engine) -> None:
     """A provider that exports where the environment says: console, or OTLP over HTTP."""
     from opentelemetry import trace

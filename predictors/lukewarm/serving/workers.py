@@ -26,12 +26,14 @@ import msgspec
 from lukewarm.predictors.errors import LukewarmError
 from lukewarm.predictors.predictor import Backend
 from lukewarm.predictors.registry import BACKENDS
+from lukewarm.serving import tracing
 from lukewarm.serving.engine import Engine
 from lukewarm.serving.server import leave_on_signals, serve
 
 log = logging.getLogger("lukewarm.workers")
 SHARE_S = 1.0  # how old a worker's numbers may be in another worker's /metrics
 RESTART_S = 1.0
+END_S = 1.0  # for a child that only says that it is loading
 
 
 def serve_workers(
@@ -104,8 +106,7 @@ class _Pool:
             yield
         finally:
             del self._pids[pid]
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
+            _end(pid)  # before the workers begin: who saw one of them ready must not meet a 503 of this one
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -152,6 +153,7 @@ class _Pool:
         except Exception:  # the child must end here, and the log is all that is left of it
             log.exception("a worker failed")
         finally:
+            tracing.flush()
             os._exit(code)  # the parent's cleanup is not the child's
 
     def _forward(self, number: int, frame: Any) -> None:
@@ -159,6 +161,19 @@ class _Pool:
         for pid in list(self._pids):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def _end(pid: int) -> None:
+    """End a child that has nothing to finish, and wait until it is gone."""
+    deadline = time.monotonic() + END_S
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGTERM)
+        while os.waitpid(pid, os.WNOHANG)[0] == 0:
+            if time.monotonic() > deadline:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+                return
+            time.sleep(0.002)
 
 
 def _share_stats(engine: Engine, folder: Path, index: int, parent: int) -> None:
