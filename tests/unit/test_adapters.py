@@ -263,6 +263,16 @@ def test_a_closed_list_is_installed_as_it_is_and_slimmed_in_one_layer() -> None:
     assert yaml.safe_load(plan("bento", spec, CLOSED).files["bentofile.yaml"])["python"]["pip_args"] == "--no-deps"
 
 
+@pytest.mark.parametrize("target", NAMES)
+def test_what_the_docs_say_of_a_targets_packages_is_what_its_plan_says(target: str) -> None:
+    adapter: Adapter = TARGETS.load(target)
+    spec = msgspec.structs.replace(SPEC, requirements=[])
+    files = plan(target, spec, CLOSED).files.values()
+    assert any(b"--no-deps" in content for content in files) == adapter.closes
+    assert ("--no-deps" in adapter.installs) == adapter.closes
+    assert ("slimmed in the same layer" in adapter.installs) == any(b"slim.py" in content for content in files)
+
+
 def test_lists_are_closed_where_the_platform_can_install_them_so() -> None:
     def closed(target: str, spec: ModelSpec) -> bool:
         return plan_options(TARGETS.load(target), spec, Path()).closed

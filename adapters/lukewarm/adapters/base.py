@@ -127,6 +127,7 @@ class Adapter(abc.ABC):
     sdk_in_image: ClassVar[bool] = True  # False: the platform's own builder installs its SDK
     needs_asgi: ClassVar[bool] = True  # the artifact serves our ASGI app, so uvicorn goes with it
     closes: ClassVar[bool] = True  # its recipe can say --no-deps; else the platform installs as pip resolves
+    installs: ClassVar[str] = "the Dockerfile: `pip install --no-deps`, slimmed in the same layer"  # for people
     providers: ClassVar[tuple[str, ...]] = ()  # who can run it; names of `lukewarm.providers`
     options: ClassVar[Mapping[str, str]] = {}  # keys of `targets.<name>` and what they do
     wire: ClassVar[Wire] = AsgiWire()

@@ -72,6 +72,7 @@ class Bento(Adapter):
     runs = "`bentoml serve`"
     overrides = "bentofile.yaml"
     extra = "bento"
+    installs = "`bentoml build` and `containerize`: `pip_args: --no-deps` in bentofile.yaml; not slimmed"
     providers = ("bentocloud",)
     wire = BentoWire()
     options: ClassVar[Mapping[str, str]] = {"service": "keyword arguments laid over those of `@bentoml.service`"}

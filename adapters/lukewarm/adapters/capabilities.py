@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from lukewarm.adapters.base import Adapter, Support
+from lukewarm.adapters.closure import NEEDS_NUMPY, NEVER_IMPORTED, OPEN
 from lukewarm.adapters.targets import TARGETS
 from lukewarm.predictors.errors import UnsupportedError
 
@@ -91,11 +92,30 @@ def markdown() -> str:
     for point in POINTS:
         lines.append(f"| {point} | {' | '.join(_SIGNS[rows[point].level] for rows in table.values())} |")
     lines += ["", *(f"- **{point}**: {promise}." for point, promise in POINTS.items())]
+    lines += ["", *_packages(adapters)]
     for name, rows in table.items():
         lines += ["", f"## {name}", "", "| point | | how | why not wholly |", "|---|---|---|---|"]
         lines += [f"| {point} | {row.level} | {row.how} | {row.reason} |" for point, row in rows.items()]
         lines += ["", *_options(adapters[name])]
     return "\n".join(lines) + "\n"
+
+
+def _packages(adapters: Mapping[str, Adapter]) -> list[str]:
+    """What each platform's image builder does with our closed list of requirements."""
+    declared = "; ".join(f"`{name}` asks for {', '.join(names)}" for name, names in NEVER_IMPORTED.items())
+    kept = "; ".join(f"{', '.join(tasks)} on `{backend}`" for backend, tasks in NEEDS_NUMPY.items())
+    lines = [
+        "## Packages of the image", "",
+        "`lukewarm build` writes a closed list: every package of the backend and all that it needs, pinned, for "
+        "`pip install --no-deps`. Left out is what a package declares and our use of it never imports: "
+        f"{declared} (numpy stays for {kept}). Where a builder cannot be told `--no-deps`, the list is the direct "
+        "packages, pinned; pip resolves the rest when the image is built, so these come along, and nothing is slimmed.",
+        "",
+        f"The list is open on every target when the spec has `requirements` of its own, or a package of "
+        f"{', '.join(f'`{name}`' for name in OPEN)}: the index decides what those need.", "",
+        "| target | closed list | installed by |", "|---|---|---|",
+    ]  # fmt: skip
+    return [*lines, *(f"| {a.name} | {'yes' if a.closes else 'no'} | {a.installs} |" for a in adapters.values())]
 
 
 def _options(adapter: Adapter) -> list[str]:

@@ -98,7 +98,11 @@ class Cog(Adapter):
     entry = "run.py"
     runs = "coglet (`python -m cog.server.http`)"
     overrides = "cog.yaml"
-    closes = False  # `cog build` runs pip its own way; an image of ours is closed by `push/image.py`
+    closes = False  # an image of ours is closed by `push/image.py`
+    installs = (
+        "`cog build` runs pip on requirements.txt its own way; the image that `lukewarm push replicate` builds without "
+        "Cog's tool takes the closed list, slimmed"
+    )
     extra = "cog"
     sdk_in_image = False
     needs_asgi = False

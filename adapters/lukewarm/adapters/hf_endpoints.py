@@ -72,7 +72,8 @@ class HfEndpoints(Adapter):
     entry = "handler.py"
     runs = "a fake of the Hugging Face toolkit's server, which loads the handler as theirs does"
     overrides = "nothing: the endpoint's options are set on the hub"
-    closes = False  # the platform's container runs pip its own way
+    closes = False
+    installs = "the platform's container runs pip on requirements.txt its own way, beside its toolkit"
     needs_asgi = False
     providers = ("hf",)
     options: ClassVar[Mapping[str, str]] = {}

@@ -63,6 +63,7 @@ class Modal(Adapter):
     runs = "the SDK's `.local()` hooks, our ASGI app under uvicorn"
     overrides = "the keyword arguments of `@app.cls`"
     extra = "modal"
+    installs = "Modal's builder: `uv_pip_install` with `--no-deps`, and the client that it adds itself; not slimmed"
     sdk_in_image = False  # Modal puts its own client into every container
     providers = ("modal",)
     options: ClassVar[Mapping[str, str]] = {

@@ -68,7 +68,8 @@ class Truss(Adapter):
     entry = "model/model.py"
     runs = "Truss's own server template in an environment of its own (made on first use, from the package index)"
     overrides = "config.yaml"
-    closes = False  # Baseten's builder runs pip its own way
+    closes = False
+    installs = "Baseten's builder runs pip on `requirements` of config.yaml its own way, beside its server's own"
     needs_asgi = False
     providers = ("baseten",)
     options: ClassVar[Mapping[str, str]] = {}
