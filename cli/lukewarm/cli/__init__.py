@@ -1,1 +1,3 @@
 """The `lukewarm` command: thin verbs over the layers below."""
+
+INTERRUPTED = "interrupted; run the same command again to go on"

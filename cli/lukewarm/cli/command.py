@@ -11,7 +11,7 @@ import traceback
 
 import click
 
-from lukewarm.cli.main import INTERRUPTED
+from lukewarm.cli import INTERRUPTED
 from lukewarm.predictors.errors import LukewarmError, MissingExtra, StorageError, did_you_mean
 
 VERBS = {

@@ -28,6 +28,7 @@ _FIGURES = {
     "perplexity_ratio": "perplexity ×{:.3f}",
     "top1_agreement": "top-1 {:.1%}",
     "logit_mean_diff": "logits ±{:.2g}",
+    "long_perplexity_ratio": "far out ×{:.3f}",
     "bleu": "BLEU {:.1f}",
     "bleu_drop": "BLEU lost {:.1f}",
     "chrf": "chrF {:.1f}",

@@ -7,7 +7,7 @@ import _signal  # type: ignore[import-not-found]
 import os
 import sys
 
-INTERRUPTED = "interrupted; run the same command again to go on"
+from lukewarm.cli import INTERRUPTED
 
 
 def run(arguments: list[str] | None = None) -> int:

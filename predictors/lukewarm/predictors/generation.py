@@ -251,18 +251,3 @@ class TextGenerator(Predictor):
         if not special:
             return settings
         return dataclasses.replace(settings, stop_ids=special)
-
-
-class DecoderGenerator(TextGenerator):
-    """A TextGenerator over a `Decoder`: sampling, stop, seed, stream and cancel are one code path in numpy."""
-
-    interleaves = True  # a decoder of its own per run holds all of the run's state
-
-    @abc.abstractmethod
-    def decoder(self, cancel: threading.Event) -> Decoder:
-        """A fresh decoder for one run."""
-
-    def run(self, rows: Sequence[Row], cancel: threading.Event) -> Iterator[tuple[Row, str]]:
-        from lukewarm.predictors.decoding import generate
-
-        return generate(self.decoder(cancel), rows, cancel)

@@ -17,7 +17,9 @@ def endpoints(engine: Engine) -> list[Endpoint]:
     from lukewarm.serving.shapes import azure, huggingface, oip, openai, sagemaker, system, vertex
 
     rows = {(row.method, row.path): row for row in first_endpoints(engine)}
-    for shape in (system, openai, oip, sagemaker, vertex, azure, huggingface):
-        for row in shape.endpoints(engine):
-            rows.setdefault((row.method, row.path), row)  # a path that two shapes claim goes to the first
+    found = system.endpoints(lambda: list(rows.values()))
+    for shape in (openai, oip, sagemaker, vertex, azure, huggingface):
+        found += shape.endpoints(engine)
+    for row in found:
+        rows.setdefault((row.method, row.path), row)  # a path that two shapes claim goes to the first
     return list(rows.values())

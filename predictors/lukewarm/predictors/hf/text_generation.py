@@ -8,7 +8,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from lukewarm.predictors.generation import Decoder, DecoderGenerator, Row
+from lukewarm.predictors.decoder_generator import DecoderGenerator
+from lukewarm.predictors.generation import Decoder, Row
 from lukewarm.predictors.hf.loading import load_model, prepare_torch, torch_dtype
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lukewarm.predictors.generation import Decoder, DecoderGenerator
+from lukewarm.predictors.decoder_generator import DecoderGenerator
+from lukewarm.predictors.generation import Decoder
 from lukewarm.predictors.ort.session import library
 from lukewarm.predictors.predictor import NEVER
 from lukewarm.predictors.startup import beside, huge_heap, read_ahead

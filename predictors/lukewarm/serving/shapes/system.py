@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from lukewarm.serving.engine import Engine
+from collections.abc import Callable, Sequence
+
 from lukewarm.serving.http import Endpoint, Exchange, Reply
 from lukewarm.serving.shapes import health
 
 
-def endpoints(engine: Engine) -> list[Endpoint]:
+def endpoints(described: Callable[[], Sequence[Endpoint]]) -> list[Endpoint]:
+    """`described`: all endpoints of the server, once they are known."""
+
+    async def openapi(exchange: Exchange) -> Reply:
+        from lukewarm.serving.openapi import document
+
+        return Reply(document(exchange.engine, list(described())))
+
     return [
         health.probe("/openapi.json", "This document", openapi),
         Endpoint(
@@ -20,13 +28,6 @@ def endpoints(engine: Engine) -> list[Endpoint]:
             statuses={501: "The extra 'metrics' is not installed"},
         ),
     ]
-
-
-async def openapi(exchange: Exchange) -> Reply:
-    from lukewarm.serving.openapi import document
-    from lukewarm.serving.routes import endpoints as all_endpoints
-
-    return Reply(document(exchange.engine, all_endpoints(exchange.engine)))
 
 
 async def metrics(exchange: Exchange) -> Reply:
