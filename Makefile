@@ -62,9 +62,9 @@ test-models: env
 test-servers: env
 	$(BIN)/python -m pytest -q -m "servers and not gpu and not slow and not demo"
 
-## make test-fuzz     schemathesis with more examples on every route of every target, an hour or so
+## make test-fuzz     the contract's slow cases: schemathesis on every route, parity, goodput; an hour or so
 test-fuzz: env
-	$(BIN)/python -m pytest -q -m "servers and slow" tests/contract
+	$(BIN)/python -m pytest -q -m "slow and not gpu and not demo" tests/contract tests/integration/test_serving_*.py
 
 ## make test-wheel    the built wheel in clean environments, one extra at a time
 test-wheel: env

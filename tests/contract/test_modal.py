@@ -71,7 +71,7 @@ def deployed(root: Path, tmp_path: Path) -> list[tuple[str, dict[str, Any]]]:
     with log.open("wb") as stream:
         child = processes.start(fake, stream)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while processes.port_refused("127.0.0.1", port) and time.monotonic() < deadline:
             time.sleep(0.05)
         environment = {

@@ -70,7 +70,7 @@ def test_the_test_input_of_the_artifact_runs(tmp_path: Path) -> None:
     root = build("runpod", spec, tmp_path, tmp_path / "bundle", tmp_path / "out").root
     environment = {**os.environ, **LOCAL_ENV}
     done = subprocess.run(
-        [sys.executable, "handler.py"], cwd=root, env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "handler.py"], cwd=root, env=environment, capture_output=True, text=True, timeout=150
     )
     assert done.returncode == 0, done.stderr
     assert "The capital of France is" in done.stdout

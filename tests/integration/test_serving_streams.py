@@ -17,13 +17,14 @@ from support.serving import echo_artifact, running
 
 WORDS = 30
 DELAY_S = 0.02
+ATTEMPTS = 3  # a reader that was held up sees another order than the server's; a wrong server fails each time
 
 
 def stream(url: str, prompt: str, arrivals: list[str], name: str) -> str:
     """The text of one stream; `name` is noted at each of its pieces."""
     text = ""
     body = {"prompt": prompt, "stream": True, "max_new_tokens": 100}
-    with httpx.stream("POST", f"{url}/predict", json=body, timeout=30) as response:
+    with httpx.stream("POST", f"{url}/predict", json=body, timeout=60) as response:
         assert response.status_code == 200
         for line in response.iter_lines():
             if line.startswith("data: "):
@@ -47,20 +48,27 @@ def two_streams(root: Path) -> list[str]:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(30)
+            thread.join(60)
     assert texts == prompts
     return arrivals
 
 
 def test_two_streams_take_turns(tmp_path: Path) -> None:
-    arrivals = two_streams(echo_artifact(tmp_path, DELAY_S, scaling={"concurrency": 2}))
-    longest = max(len(list(group)) for _, group in itertools.groupby(arrivals))
-    assert longest < WORDS / 2, "".join(arrivals)
+    seen = []
+    for attempt in range(ATTEMPTS):
+        seen.append(two_streams(echo_artifact(tmp_path / str(attempt), DELAY_S, scaling={"concurrency": 2})))
+        if max(len(list(group)) for _, group in itertools.groupby(seen[-1])) < WORDS / 2:
+            return
+    raise AssertionError(["".join(arrivals) for arrivals in seen])
 
 
 def test_one_stream_at_a_time_where_the_spec_says_so(tmp_path: Path) -> None:
-    arrivals = two_streams(echo_artifact(tmp_path, DELAY_S, scaling={"concurrency": 1}))
-    assert len(list(itertools.groupby(arrivals))) == 2, "".join(arrivals)
+    seen = []
+    for attempt in range(ATTEMPTS):
+        seen.append(two_streams(echo_artifact(tmp_path / str(attempt), DELAY_S, scaling={"concurrency": 1})))
+        if len(list(itertools.groupby(seen[-1]))) == 2:
+            return
+    raise AssertionError(["".join(arrivals) for arrivals in seen])
 
 
 @pytest.mark.models
