@@ -38,6 +38,7 @@ class ClientContract:
         self._fuzz(server, adapter, kept, tmp_path, self.fuzz_examples)
 
     @pytest.mark.slow
+    @pytest.mark.timeout(fuzz.LIMIT_S + 120)
     def test_schemathesis_finds_no_fault_on_any_route(
         self, server: Running, adapter: Adapter, built: Built, tmp_path: Path
     ) -> None:
