@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import os
+import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +148,9 @@ def test_a_graph_cut_in_two_answers_as_the_whole(
     assert streams[-1][0].result == expected[-1]
     monkeypatch.setattr(decoder, "_CHUNK_TOKENS", 7)
     assert answers(halves, requests) == expected
+    for model in (whole, halves):
+        assert bare_loop_ratios(model)
+    assert from_a_fork(halves, requests[-1]) == expected[-1].text
     cancel = threading.Event()
     monkeypatch.setattr(decoder, "_WATCHED_TOKENS", 1)  # runs with RunOptions, both halves under one
     cancelled = halves.decoder(cancel)
@@ -152,6 +158,65 @@ def test_a_graph_cut_in_two_answers_as_the_whole(
     cancel.set()
     with pytest.raises(CancelledError):
         cancelled.step(np.array([1]))
+    for before in ("_run", "_join"):  # what begins the first half, what stands between the two
+        assert cancelled_inside(halves, before) == (before == "_join"), "whether the first half came to its end"
+    assert answers(halves, requests) == expected
+
+
+def from_a_fork(model: Any, request: Any) -> str:
+    """The answer of a forked child, which has none of the parent's threads."""
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        signal.alarm(60)
+        os.write(writer, answers(model, [request])[0].text.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        text = stream.read().decode()
+    assert os.waitpid(child, 0)[1] == 0
+    return text
+
+
+def cancelled_inside(model: Any, before: str) -> bool:
+    """Cancel a prefill in that method of `BoundRun`; go on when the runtime knows. Whether the halves were joined."""
+    from lukewarm.predictors.ort.parts import BoundRun
+
+    cancel, told, joined = threading.Event(), [], []
+
+    def run(self: BoundRun, options: Any) -> None:
+        told.append(options)
+        if before == "_run":
+            signal_it()
+        real_run(self, options)
+
+    def join(self: BoundRun, place: int) -> None:
+        joined.append(place)
+        if before == "_join":
+            signal_it()
+        real_join(self, place)
+
+    def signal_it() -> None:
+        cancel.set()
+        limit_s = time.monotonic() + 60
+        while not told[-1].terminate and time.monotonic() < limit_s:
+            time.sleep(0.001)
+
+    real_run, real_join = BoundRun._run, BoundRun._join
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(CancelledError):
+        patch.setattr(BoundRun, "_run", run)
+        patch.setattr(BoundRun, "_join", join)
+        model.decoder(cancel).prefill(np.ones((1, 8), np.int64), np.array([8]), 16)
+    return bool(joined)
+
+
+def bare_loop_ratios(model: Any) -> Any:
+    """What the performance suite measures: no figure unless the bare loop and the predictor say the same."""
+    from lukewarm.benchmarks.contenders import bare, bundle
+
+    sample: dict[str, Any] = {"figures": {}, "not_measured": {}}
+    bare.measure(bundle, model, {"inputs": [prompts(1)[0]], "new_tokens": 5}, sample)
+    assert sample["not_measured"] == {}
+    return sample["figures"][bare.NAME][1]
 
 
 def test_a_sliding_window_is_kept(tmp_path: Path) -> None:
@@ -198,8 +263,8 @@ def test_reference_logits_are_computed_once(tmp_path: Path, monkeypatch: pytest.
     from lukewarm.convert import accuracy
 
     calls = []
-    real = accuracy.source_logits
-    monkeypatch.setattr(accuracy, "source_logits", lambda *args: calls.append(1) or real(*args))
+    real = accuracy.source_outputs
+    monkeypatch.setattr(accuracy, "source_outputs", lambda *args: calls.append(1) or real(*args))
     bundles = tmp_path / ".lukewarm" / "bundles"
     for backend, precision in (("hf", "fp32"), ("ct2", "int8w"), ("hf", "fp16")):
         convert_model(spec("llama", backend, precision), tmp_path, bundles)

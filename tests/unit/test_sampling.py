@@ -162,6 +162,7 @@ def test_the_penalty_counts_prompt_and_new_tokens_once() -> None:
 def test_ignored_end_tokens_are_never_chosen() -> None:
     sampler = Sampler(settings(temperature=0.0, ignore_eos=True, end_ids=frozenset({1, 99})), [])
     assert sampler.pick(np.array([0.0, 9.0, 1.0], np.float32)) == 2
+    assert sampler.pick(np.array([3.0, 2.0, 1.0], np.float32)) == 0
 
 
 def test_top_k_of_one_is_greedy() -> None:

@@ -35,6 +35,11 @@ class Sampler:
 
     def pick(self, logits: FloatArray) -> int:
         """The next token for logits [vocab]. Raises UnsupportedError if they are not numbers."""
+        if self._random is None and self._seen is None:  # mostly the best is no end token, and nothing is copied
+            token = int(logits.argmax())
+            if not (self.settings.ignore_eos and token in self.settings.end_ids):
+                self.check(logits[token])
+                return token
         scores = self.adjust(logits)
         if self._random is None:
             token = int(scores.argmax())

@@ -62,44 +62,21 @@ def ort_loop(model: Any) -> Loop:
     """Session runs over buffers that are bound once, and argmax: the shortest loop in Python."""
     import numpy as np
 
-    session, layers = model._session, model._layers
-    vocab = int(session.get_outputs()[0].shape[-1])
+    sessions, vocab, layers = model._parts.sessions, model._parts.vocab, model._layers
     ends = list(model.bundle.manifest.eos_token_ids)
-    positions = any(value.name == "position_ids" for value in session.get_inputs())
-
-    def bound(length: int, caches: list[Any]) -> tuple[Any, dict[str, Any], Any]:
-        inputs: dict[str, Any] = {
-            "input_ids": np.zeros((1, length), np.int64),
-            "seqlens_k": np.zeros(1, np.int32),
-            "total_len": np.zeros((), np.int32),
-            "last": np.array([length - 1], np.int64),
-        }
-        if positions:
-            inputs["position_ids"] = np.zeros((1, length), np.int64)
-        logits = np.empty((1, vocab), np.float32)
-        binding = session.io_binding()
-        for name, array in inputs.items():
-            binding.bind_input(name, "cpu", 0, array.dtype, list(array.shape), array.ctypes.data)
-        binding.bind_output("logits", "cpu", 0, np.float32, list(logits.shape), logits.ctypes.data)
-        for place, cache in enumerate(caches):
-            name, shape, address = f"{place // 2}.{('key', 'value')[place % 2]}", list(cache.shape), cache.ctypes.data
-            binding.bind_input(f"past_key_values.{name}", "cpu", 0, np.float32, shape, address)
-            binding.bind_output(f"present.{name}", "cpu", 0, np.float32, shape, address)
-        return binding, inputs, logits
 
     def loop(ids: list[int], new_tokens: int) -> list[int]:
         length = len(ids)
         caches = [
             np.empty((1, heads, length + new_tokens, size), np.float32) for heads, size in layers for _ in range(2)
         ]
-        binding, inputs, logits = bound(length, caches)
+        run, inputs, logits = _bound(sessions, length, caches, vocab)
         inputs["input_ids"][0] = ids
         inputs["seqlens_k"][0], inputs["total_len"][...] = length - 1, length
-        if positions:
-            inputs["position_ids"][0] = np.arange(length)
+        inputs["position_ids"][0] = np.arange(length)
         found: list[int] = []
-        session.run_with_iobinding(binding)
-        binding, inputs, after = bound(1, caches)
+        run()
+        run, inputs, after = _bound(sessions, 1, caches, vocab)
         while True:
             logits[0, ends] = -np.inf  # the timed requests ignore end tokens
             found.append(int(logits.argmax()))
@@ -107,13 +84,60 @@ def ort_loop(model: Any) -> Loop:
                 return found
             inputs["input_ids"][0, 0] = found[-1]
             inputs["seqlens_k"][0], inputs["total_len"][...] = length, length + 1
-            if positions:
-                inputs["position_ids"][0, 0] = length
+            inputs["position_ids"][0, 0] = length
             length += 1
-            session.run_with_iobinding(binding)
+            run()
             logits = after
 
     return loop
+
+
+def _bound(sessions: Any, length: int, caches: list[Any], vocab: int) -> tuple[Callable[[], None], dict[str, Any], Any]:
+    """A run of every session in turn for one row of `length` tokens, the inputs it reads, and the logits it writes."""
+    import numpy as np
+
+    inputs: dict[str, Any] = {
+        "input_ids": np.zeros((1, length), np.int64),
+        "position_ids": np.zeros((1, length), np.int64),
+        "seqlens_k": np.zeros(1, np.int32),
+        "total_len": np.zeros((), np.int32),
+        "last": np.array([length - 1], np.int64),
+    }
+    logits = np.empty((1, vocab), np.float32)
+    wanted = [{value.name for value in session.get_inputs()} for session in sessions]
+    bindings = [session.io_binding() for session in sessions]
+    arrays: dict[str, Any] = {"logits": logits}
+    for place, cache in enumerate(caches):
+        name = f"{place // 2}.{('key', 'value')[place % 2]}"
+        arrays[f"present.{name}"] = inputs[f"past_key_values.{name}"] = cache
+    crossing = [
+        [value.name for value in session.get_outputs() if value.name in names]
+        for session, names in zip(sessions, [*wanted[1:], set[str]()], strict=True)
+    ]
+    for binding, session, names, leaves in zip(bindings, sessions, wanted, crossing, strict=True):
+        for name in leaves:  # allocated by the first run
+            binding.bind_output(name, "cpu")
+        for name in names & inputs.keys():
+            _bind(binding.bind_input, name, inputs[name])
+        for value in session.get_outputs():
+            if value.name in arrays:
+                _bind(binding.bind_output, value.name, arrays[value.name])
+    joined: list[bool] = []
+
+    def run() -> None:
+        for place, (session, binding) in enumerate(zip(sessions, bindings, strict=True)):
+            session.run_with_iobinding(binding)
+            if crossing[place] and not joined:
+                for name, value in zip(crossing[place], binding.get_outputs(), strict=False):
+                    binding.bind_ortvalue_output(name, value)
+                    bindings[place + 1].bind_ortvalue_input(name, value)
+        joined[:] = [True]
+
+    return run, inputs, logits
+
+
+def _bind(bind: Any, name: str, array: Any) -> None:
+    bind(name, "cpu", 0, array.dtype, list(array.shape), array.ctypes.data)
 
 
 LOOPS: dict[str, Callable[[Any], Loop]] = {"ct2": ct2_loop, "ort": ort_loop}
