@@ -21,33 +21,30 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     install(root, files)
     (root / "reviews").mkdir()
     (root / "reviews/words.json").write_text(json.dumps(WORDS))
+    made = lukewarm(root, "convert")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("reviews-bag-fp32: 0.0 MB")
     return root
 
 
 def test_the_pages_commands(package: Path) -> None:
-    made = lukewarm(package, "convert")
-    assert made.returncode == 0, made.stderr
-    assert made.stdout.startswith("reviews-bag-fp32: 0.0 MB")
     again = lukewarm(package, "convert")
     assert "reviews-bag-fp32: 0.0 MB, unchanged" in again.stdout, again.stdout + again.stderr
     answer = json.loads(lukewarm(package, "predict", "a great film", "--json").stdout)
     assert [label["label"] for label in answer["labels"]] == ["good", "bad"]
+    wrong = lukewarm(package, "predict", "--request", '{"text": "a", "top_k": 3}')
+    assert (wrong.returncode, wrong.stderr) == (11, "error: there are 2 labels\n")
     assert f'"score":{answer["labels"][0]["score"]:.8}'[:-1] in PAGE.read_text("utf-8"), "as the page shows it"
 
 
 @pytest.mark.servers
-def test_a_server_answers_with_it_and_checks_its_requests(package: Path) -> None:
-    assert lukewarm(package, "convert").returncode == 0
+def test_a_server_answers_with_it(package: Path) -> None:
     served = lukewarm(package, "serve", "--request", '{"text": "great, great", "top_k": 1}', "--json")
     assert served.returncode == 0, served.stderr
     assert json.loads(served.stdout)["labels"][0]["label"] == "good"
-    wrong = lukewarm(package, "serve", "--request", '{"text": "a", "top_k": 3}', "--json")
-    assert wrong.returncode == 11, wrong.stderr
-    assert "there are 2 labels" in wrong.stderr
 
 
 def test_an_artifact_asks_for_the_package(package: Path) -> None:
-    assert lukewarm(package, "convert").returncode == 0
     built = lukewarm(package, "build", "cloudrun", "--json")
     assert built.returncode == 0, built.stderr
     (artifact,) = [found] if isinstance(found := json.loads(built.stdout), dict) else found

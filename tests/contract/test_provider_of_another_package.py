@@ -110,8 +110,6 @@ def test_it_is_planned_and_its_price_is_not_known(package: Path) -> None:
     assert "price: not known: " in planned.stdout
     assert "$" not in planned.stdout, "no price is made up"
     assert "note: not logged in to Shelf: set SHELF_TOKEN" in planned.stdout
-    wrong = lukewarm(package, "push", "shelf", "--dry-run", "--hardware", "H100")
-    assert (wrong.returncode, wrong.stderr.count("\n")) == (5, 1), wrong.stderr
     refused = lukewarm(package, "push", "shelf", "--yes")
     assert (refused.returncode, refused.stderr) == (12, "error: not logged in to Shelf: set SHELF_TOKEN\n")
 

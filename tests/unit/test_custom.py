@@ -243,3 +243,16 @@ def test_a_value_that_was_not_yielded_streams_as_itself(tmp_path: Path) -> None:
     *_, last = predictor.stream(CustomRequest(inputs={}))
     assert ask(predictor)["b"] == "eA=="
     assert repr(last.result) == repr(CustomResult(output=ask(predictor)))  # by repr: NaN is not equal to itself
+
+
+def test_a_data_uri_is_the_file_that_it_holds(tmp_path: Path) -> None:
+    source = (
+        "class Upper:\n    def predict(self, file: bytes, more: list[bytes] = [], text: str = '') -> list:\n"
+        "        return [file.decode(), [one.decode() for one in more], text]\n"
+    )
+    predictor = make(tmp_path, source)
+    uri = "data:image/png;base64,YWI="
+    assert ask(predictor, file=uri, more=["YQ==", uri], text=uri) == ["ab", ["a", "ab"], uri]
+    with pytest.raises(RequestError, match="base64") as caught:
+        ask(predictor, file="data:text/plain,ab")
+    assert (caught.value.code, caught.value.path) == ("invalid_base64", "$.inputs.file")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import inspect
 import re
 import typing
@@ -44,13 +45,32 @@ def inputs_struct(path: str, predict: Callable[..., Any]) -> type[msgspec.Struct
 
 def read_inputs(struct: type[msgspec.Struct], inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Keyword arguments for `predict`, converted and checked. Raises RequestError with the place in the request."""
+    given = {name: _bare(value) if name in _of_bytes(struct) else value for name, value in inputs.items()}
     try:
-        value = msgspec.convert(dict(inputs), struct)
+        value = msgspec.convert(given, struct)
     except msgspec.ValidationError as error:
         raise _explain(str(error), struct) from error
     arguments = {name: getattr(value, name) for name in struct.__struct_fields__}
     further = {} if struct.__struct_config__.forbid_unknown_fields else inputs
     return {**further, **arguments}
+
+
+@functools.cache
+def _of_bytes(struct: type[msgspec.Struct]) -> frozenset[str]:
+    """The parameters that take bytes, or a list of them."""
+    fields = typing.cast(Any, msgspec.inspect.type_info(struct)).fields
+    kinds = {field.name: _types_in(field.type) for field in fields}
+    return frozenset(n for n, found in kinds.items() if any(isinstance(k, msgspec.inspect.BytesType) for k in found))
+
+
+def _bare(value: Any) -> Any:
+    """What a `data:` URI holds in base64, as browsers and some clients send files; anything else as it is."""
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    if not isinstance(value, str) or not value.startswith("data:"):
+        return value
+    head, comma, data = value.partition(",")
+    return data if comma and head.endswith(";base64") else value
 
 
 def _field(parameter: inspect.Parameter, annotation: Any) -> Any:

@@ -96,7 +96,8 @@ def read_cog(root: Path, notes: Notes) -> Read:
             file, lines.get("build.gpu", 1), "gpu: true", "Cog names no model of GPU; wrote L4, change resources.gpu"
         )
     inputs = read_inputs(method, path, tree, notes)
-    join = method.returns is None or "ConcatenateIterator" in ast.unparse(method.returns)
+    returns = ast.unparse(method.returns) if method.returns else ""
+    join = "ConcatenateIterator" in returns or "Iterator" not in returns  # Cog's own Iterator gives a list
     return spec, predictor_of_class(relative(root, path), owner, method, inputs, join=join, cog=True)
 
 
