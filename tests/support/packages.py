@@ -34,7 +34,7 @@ def install(root: Path, files: dict[str, str]) -> None:
 def run(package: Path, *argv: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Python in the package's folder, with it on the path."""
     given = {**os.environ, "PYTHONPATH": str(package), **(env or {})}
-    return subprocess.run([sys.executable, *argv], cwd=package, env=given, capture_output=True, text=True, timeout=150)
+    return subprocess.run([sys.executable, *argv], cwd=package, env=given, capture_output=True, text=True, timeout=280)
 
 
 def lukewarm(package: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
