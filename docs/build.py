@@ -112,8 +112,11 @@ def architectures() -> str:
         f"- text-to-text on `ct2`: {names(text_to_text.CT2)}",
         f"- embeddings on `ct2`, by model type: {names(embeddings.CT2)}; `hf` and `ort` take every encoder",
         "- text-classification: every class of transformers named `...ForSequenceClassification`",
-        f"- image-to-text: `{image_to_text.ARCHITECTURE}`",
-        f"- speech-to-text: `{speech_to_text.ARCHITECTURE}`",
+        f"- image-to-text on `hf` and `ort`: {names(image_to_text.GRAPHS)}",
+        f"- image-to-text on `hf` alone: {names(image_to_text.PROCESSED)}",
+        f"- speech-to-text on `hf`, `ort` and `ct2`: `{speech_to_text.WHISPER}`",
+        f"- speech-to-text on `hf` and `ort`: {names(speech_to_text.CTC)}",
+        f"- speech-to-text on `hf` alone: {names(speech_to_text.PROCESSED)}",
     ]
     return "\n".join(lines) + "\n"
 

@@ -45,7 +45,7 @@ class Reads(Scripted):
         if self.task == "image-to-text":
             picture.read_pixels(request.data, {})
         elif self.task == "speech-to-text":
-            samples, rate = sound.read_wav(request.data)
+            samples, rate = sound.read_sound(request.data)
             if len(samples) > 30 * rate:
                 raise RequestError("sound_too_long", "over 30 s", "$.data")
 

@@ -195,7 +195,7 @@ def test_whisper_hears_what_transformers_hears(load: Load, backend: str, precisi
         return
     model = transformers.WhisperForConditionalGeneration.from_pretrained(source).eval()
     for request, text in zip(requests, found, strict=True):
-        features = torch.from_numpy(predictor.features(request.data))[None]
+        features = torch.from_numpy(predictor.features(predictor.windows(request)[0]))[None]
         # language by the first step, then transcribe and no timestamps, as the predictor asks
         with torch.inference_mode():
             first = model(input_features=features, decoder_input_ids=torch.tensor([[512]])).logits[0, -1]
@@ -237,7 +237,7 @@ def test_captions_are_those_of_transformers(load: Load, backend: str, precision:
         return
     model = transformers.VisionEncoderDecoderModel.from_pretrained(source).eval()
     for image, text in zip(images, found, strict=True):
-        pixels = torch.from_numpy(predictor.features(image))[None]
+        pixels = torch.from_numpy(predictor.features(predictor.windows(BinaryRequest(data=image))[0]))[None]
         out = model.generate(pixel_values=pixels, max_new_tokens=10, max_length=None, do_sample=False, num_beams=1)
         assert text == predictor.tokenizer.decode(out[0].tolist()).strip()
 

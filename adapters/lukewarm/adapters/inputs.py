@@ -26,7 +26,10 @@ DESCRIPTIONS = {
     "text": "Input text.",
     "num_beams": "Beams of the search.",
     "length_penalty": "Over 1 favours longer texts.",
-    "data": "An image (PNG, JPEG) or a sound (WAV).",
+    "data": "An image (PNG, JPEG ...) or a sound (WAV ...).",
+    "language": "What is spoken, such as en; left out, it is heard.",
+    "task": "transcribe, or translate to English.",
+    "timestamps": "With segments and their times.",
     "inputs": "Keyword arguments of the model.",
 }
 
@@ -103,6 +106,8 @@ def _type(kind: inspect.Type) -> tuple[str, dict[str, Any]]:
         return "float", {"type": "number"}
     if isinstance(kind, inspect.StrType):
         return "str", {"type": "string"}
+    if isinstance(kind, inspect.LiteralType):
+        return "str", {"type": "string", "enum": list(kind.values)}
     if isinstance(kind, inspect.BytesType):
         return "Path", {"type": "string", "format": "uri"}
     if isinstance(kind, inspect.ListType):

@@ -126,6 +126,6 @@ def _flat(cache: Any) -> tuple[Any, ...]:
 
 
 def _memory_width(model: Any) -> int:
-    config = getattr(model.config, "encoder", model.config)
+    config = getattr(model.config, "encoder", None) or getattr(model.config, "vision_config", model.config)
     known = ("d_model", "hidden_size")
     return int(next(getattr(config, name) for name in known if isinstance(getattr(config, name, None), int)))

@@ -40,8 +40,8 @@ class Source:
     @property
     def text_config(self) -> Mapping[str, Any]:
         """The language model's part of the configuration."""
-        nested = self.config.get("text_config")
-        return nested if isinstance(nested, Mapping) else self.config
+        nested = (self.config.get(name) for name in ("text_config", "decoder"))  # the second where halves are joined
+        return next((one for one in nested if isinstance(one, Mapping)), self.config)
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:

@@ -29,6 +29,8 @@ MEASURES: dict[Task, str] = {
     "text-to-text": f"{_C}.text_to_text.accuracy",
     "embeddings": f"{_C}.embeddings.accuracy",
     "text-classification": f"{_C}.text_classification.accuracy",
+    "image-to-text": f"{_C}.media_accuracy",
+    "speech-to-text": f"{_C}.media_accuracy",
 }
 WITHOUT_MODEL = ("echo", "custom")  # backends whose bundle is a manifest
 OTHERS = Registry("converter", "lukewarm.converters", ())  # of other packages, by the backend's name

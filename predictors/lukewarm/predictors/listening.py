@@ -8,25 +8,32 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lukewarm.predictors.search import StepModel, search
+from lukewarm.predictors.speech_to_text import Heard, SpeechSettings
 from lukewarm.predictors.text_to_text import Hypothesis, SearchSettings
 
 if TYPE_CHECKING:
-    from lukewarm.predictors.media_to_text import SpeechToText
+    from lukewarm.predictors.speech_to_text import SpeechToText
 
 
 def transcribe(
     predictor: SpeechToText, model: StepModel, count: int, settings: SearchSettings, cancel: threading.Event
 ) -> list[Hypothesis]:
     """The best hypothesis of each of `count` sounds."""
-    rules = predictor.rules
+    assert isinstance(settings, SpeechSettings)
+    rules = predictor.rules_for(settings)
     rows = np.arange(count, dtype=np.int64)
     columns = [np.full(count, token, np.int64) for token in rules.start_ids]
-    if predictor.languages and predictor.language is None:
+    language = None if settings.language is None else np.full(count, settings.language, np.int64)
+    if predictor.languages and language is None:
         for column in columns:
             logits = model.step(column, rows)
         known = np.array(predictor.languages, np.int64)
-        columns = [known[logits[:, known].argmax(-1)]]
-    elif predictor.language is not None:
-        columns.append(np.full(count, predictor.language, np.int64))
-    columns += [np.full(count, token, np.int64) for token in predictor.prompt]
-    return search(model, count, settings, rules, cancel, columns)
+        language = known[logits[:, known].argmax(-1)]
+        columns = []
+    if language is not None:
+        columns.append(language)
+    columns += [np.full(count, token, np.int64) for token in predictor.prompt(settings)]
+    found = search(model, count, settings, rules, cancel, columns)
+    if language is None:
+        return found
+    return [Heard(one.tokens, one.reason, int(token)) for one, token in zip(found, language, strict=True)]

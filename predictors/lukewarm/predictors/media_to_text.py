@@ -1,17 +1,17 @@
-"""What image-to-text and speech-to-text mean on every backend: features of the media, a search, a text.
+"""What media to text means on every backend: features of the media, a search, a text; and images.
 
-In the bundle: tokenizer.json, `model/`, options.search (see `text_to_text.Rules`), options.preprocessor (the model's
-preprocessor_config.json), and for sound `mel_filters.npy` and options.whisper (`languages`, `prompt`, `language`).
+In the bundle: tokenizer.json, `model/`, options.search (see `text_to_text.Rules`) and options.preprocessor (what counts
+of the model's preprocessor_config.json). `speech_to_text.py` says what a sound's model has beside it.
 """
 
 from __future__ import annotations
 
 import abc
 import threading
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from lukewarm.predictors.errors import BundleError, RequestError
+from lukewarm.predictors.errors import RequestError
 from lukewarm.predictors.predictor import NEVER, Predictor
 from lukewarm.predictors.spec import Task
 from lukewarm.predictors.tasks import BinaryRequest, Request, Result, TextToTextResult
@@ -25,20 +25,36 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float32]
 
 
+_MOST_AT_ONCE = 8  # windows in one run of the model: their features and caches take memory
+
+
 class MediaToText(Predictor):
-    """A backend gives `load` and `run`; the task gives `features`."""
+    """A backend gives `load` and `run`; the task gives `windows`, `features` and `result`."""
 
     @abc.abstractmethod
     def load(self) -> None:
         """Load the model. Raises BundleError."""
 
     @abc.abstractmethod
-    def features(self, data: bytes) -> FloatArray:
-        """What the encoder reads of one request's bytes. Raises RequestError."""
+    def windows(self, request: BinaryRequest) -> list[Any]:
+        """What the model reads at once of a request's data, raw. Raises RequestError."""
+
+    @abc.abstractmethod
+    def features(self, window: Any) -> FloatArray:
+        """What the encoder reads of one window. Raises RequestError."""
 
     @abc.abstractmethod
     def run(self, features: FloatArray, settings: SearchSettings, cancel: threading.Event) -> list[Hypothesis]:
         """Search for all rows of the features with the same settings."""
+
+    def result(self, request: BinaryRequest, found: Sequence[Hypothesis]) -> Result:
+        """The answer from the hypotheses of a request's windows."""
+        return TextToTextResult(
+            text=self.tokenizer.decode(found[0].tokens).strip(),
+            finish_reason=found[0].reason,
+            prompt_tokens=0,
+            completion_tokens=len(found[0].tokens),
+        )
 
     def setup(self) -> None:
         manifest = self.bundle.manifest
@@ -47,36 +63,44 @@ class MediaToText(Predictor):
         self.load()
 
     def predict_batch(self, requests: Sequence[Request], cancel: threading.Event = NEVER) -> list[Result]:
+        asked = [request for request in requests if isinstance(request, BinaryRequest)]
+        assert len(asked) == len(requests)
+        settings = [self.settings(request) for request in asked]
+        windows = [self.windows(request) for request in asked]
+        places = [(index, place) for index, each in enumerate(windows) for place in range(len(each))]
+        found: dict[tuple[int, int], Hypothesis] = {}
+        for start in range(0, len(places), _MOST_AT_ONCE):
+            part = places[start : start + _MOST_AT_ONCE]
+            read = {at: self.features(windows[at[0]][at[1]]) for at in part}
+            for alike in _alike(read, settings):
+                found |= self._run(alike, read, settings[alike[0][0]], cancel)
+        return [
+            self.result(request, [found[index, place] for place in range(len(windows[index]))])
+            for index, request in enumerate(asked)
+        ]
+
+    def _run(
+        self, places: list[tuple[int, int]], read: dict[tuple[int, int], FloatArray], settings: SearchSettings,
+        cancel: threading.Event,
+    ) -> dict[tuple[int, int], Hypothesis]:  # fmt: skip
         import numpy as np
 
-        results: dict[int, Result] = {}
-        groups: dict[SearchSettings, list[int]] = {}
-        read = []
-        for index, request in enumerate(requests):
-            assert isinstance(request, BinaryRequest)
-            read.append(self.features(request.data))
-            groups.setdefault(self._settings(request), []).append(index)
-        for settings, indices in groups.items():
-            found = self.run(np.stack([read[index] for index in indices]), settings, cancel)
-            for index, hypothesis in zip(indices, found, strict=True):
-                results[index] = TextToTextResult(
-                    text=self.tokenizer.decode(hypothesis.tokens).strip(),
-                    finish_reason=hypothesis.reason,
-                    prompt_tokens=0,
-                    completion_tokens=len(hypothesis.tokens),
-                )
-        return [results[index] for index in range(len(requests))]
+        if cancel.is_set():
+            return {at: Hypothesis([], "cancelled") for at in places}
+        hypotheses = self.run(np.stack([read[at] for at in places]), settings, cancel)
+        return dict(zip(places, hypotheses, strict=True))
 
     def check(self, request: Request) -> None:
         assert isinstance(request, BinaryRequest)
-        self.features(request.data)
-        self._settings(request)
+        self.settings(request)
+        self.windows(request)
 
-    def _settings(self, request: BinaryRequest) -> SearchSettings:
+    def settings(self, request: BinaryRequest) -> SearchSettings:
+        """The request's search. Raises RequestError."""
         defaults = self.bundle.manifest.generation
         context = self.bundle.manifest.max_context_tokens
         room = (1 << 20) if context is None else max(1, context - self.prompt_tokens())
-        limit = request.max_new_tokens or defaults.max_new_tokens or min(self.rules.max_new_tokens, room)
+        limit = request.max_new_tokens or min(defaults.max_new_tokens or self.rules.max_new_tokens, room)
         if limit > room:
             raise RequestError(
                 "too_many_tokens",
@@ -91,56 +115,26 @@ class MediaToText(Predictor):
         return len(self.rules.start_ids)
 
 
+def _alike(
+    read: dict[tuple[int, int], FloatArray], settings: Sequence[SearchSettings]
+) -> Iterator[list[tuple[int, int]]]:  # fmt: skip
+    """The windows in groups that one run can take: same settings, same shape."""
+    groups: dict[Any, list[tuple[int, int]]] = {}
+    for at, features in read.items():
+        groups.setdefault((settings[at[0]], features.shape), []).append(at)
+    yield from groups.values()
+
+
 class ImageToText(MediaToText):
     """One image, one text."""
 
     task: ClassVar[Task] = "image-to-text"
 
-    def features(self, data: bytes) -> FloatArray:
+    def windows(self, request: BinaryRequest) -> list[Any]:
         from lukewarm.predictors.picture import read_pixels
 
-        return read_pixels(data, self.bundle.manifest.options.get("preprocessor", {}))
+        return [read_pixels(request.data, self.bundle.manifest.options.get("preprocessor", {}))]
 
-
-class SpeechToText(MediaToText):
-    """One sound of at most the model's length (Whisper: 30 s), one text."""
-
-    task: ClassVar[Task] = "speech-to-text"
-
-    def setup(self) -> None:
-        import numpy as np
-
-        from lukewarm.predictors.sound import Frames
-
-        given = self.bundle.manifest.options.get("preprocessor", {})
-        self._frames = Frames(
-            rate=given.get("sampling_rate", 16_000),
-            window=given.get("n_fft", 400),
-            hop=given.get("hop_length", 160),
-            longest_s=given.get("chunk_length", 30),
-        )
-        try:
-            self._filters = np.load(self.bundle.path("mel_filters.npy"), allow_pickle=False)
-        except ValueError as error:
-            raise BundleError(f"{self.bundle.root / 'mel_filters.npy'} is damaged: {error}") from error
-        whisper = self.bundle.manifest.options.get("whisper", {})
-        self.languages = [int(token) for token in whisper.get("languages", [])]
-        self.language: int | None = whisper.get("language")
-        self.prompt = [int(token) for token in whisper.get("prompt", [])]  # behind the language
-        super().setup()
-
-    def features(self, data: bytes) -> FloatArray:
-        from lukewarm.predictors.sound import log_mel, read_wav, resample
-
-        samples, rate = read_wav(data)
-        if len(samples) > self._frames.longest_s * rate:
-            raise RequestError(
-                "sound_too_long",
-                f"the sound takes {len(samples) / rate:.1f} s; the model hears {self._frames.longest_s:g} s at once",
-                "$.data",
-                allowed=f"at most {self._frames.longest_s:g} s",
-            )
-        return log_mel(resample(samples, rate, self._frames.rate), self._filters, self._frames)
-
-    def prompt_tokens(self) -> int:
-        return len(self.rules.start_ids) + bool(self.languages) + len(self.prompt)
+    def features(self, window: Any) -> FloatArray:
+        pixels: FloatArray = window
+        return pixels

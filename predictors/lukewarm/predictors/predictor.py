@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lukewarm.predictors.bundle import Bundle
+from lukewarm.predictors.bundle import Bundle, Manifest
 from lukewarm.predictors.errors import UnsupportedError
 from lukewarm.predictors.registry import BACKENDS
 from lukewarm.predictors.spec import Task
@@ -105,6 +105,12 @@ def check_supported(backend: str, task: Task, precision: str) -> None:
         raise UnsupportedError(
             f"backend {backend!r} has no precision {precision!r} for {task}; it has: {', '.join(support[task])}"
         )
+
+
+def kind(manifest: Manifest) -> str:
+    """The task, and behind a slash the way to it where a task has several (`options.way`)."""
+    way = manifest.options.get("way")
+    return f"{manifest.task}/{way}" if way else manifest.task
 
 
 def _carries(backend: str, task: Task) -> bool:

@@ -14,6 +14,7 @@ import numpy as np
 
 from lukewarm.predictors.tasks import FinishReason
 from lukewarm.predictors.text_to_text import Hypothesis, Rules, SearchSettings
+from lukewarm.predictors.timestamps import restrict
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -237,6 +238,8 @@ def _apply_rules(scores: Any, new: list[int], rules: Rules, settings: SearchSett
         scores[list(rules.begin_suppress_ids)] = minus
     if position == 0 and rules.forced_bos_id is not None:
         _force(scores, rules.forced_bos_id)
+    if rules.clock is not None:
+        restrict(scores, new, rules.clock)
     if position + 1 == settings.max_new_tokens and rules.forced_eos_ids:
         _force(scores, *rules.forced_eos_ids)
 

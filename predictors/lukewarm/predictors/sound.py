@@ -1,22 +1,29 @@
-"""WAV bytes to the log-mel frames that Whisper reads, in numpy alone."""
+"""Sound files to samples at the rate of the model, and to the log-mel frames that Whisper reads, in numpy."""
 
 from __future__ import annotations
 
-import struct
+import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lukewarm.predictors.errors import RequestError
+from lukewarm.predictors.wav import KINDS, read_wav
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
     FloatArray = npt.NDArray[np.float32]
 
-_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
-_HIGHEST_RATE = 768_000
+LONGEST_S = 3600  # of one request; longer ones would take the memory of a small instance
+_BLOCK = 1 << 16  # samples
+_ALLOWED = f"WAV ({KINDS}), FLAC, OGG, MP3"
+_SIGNATURES = (
+    (b"fLaC", "FLAC"), (b"OggS", "OGG"), (b"ID3", "MP3"), (b"\xff\xfb", "MP3"), (b"\xff\xf3", "MP3"),
+    (b"\xff\xf2", "MP3"), (b"FORM", "AIFF"), (b"RF64", "RF64"),
+)  # fmt: skip
+_PIECE_S, _MARGIN_S = 30, 1  # long sounds are resampled in pieces, whose ends are thrown away
 
 
 @dataclass(frozen=True)
@@ -29,57 +36,55 @@ class Frames:
     longest_s: float = 30.0  # shorter sounds are filled with silence
 
 
-def read_wav(data: bytes, path: str = "$.data") -> tuple[FloatArray, int]:
+def read_sound(data: bytes, path: str = "$.data") -> tuple[FloatArray, int]:
     """One channel in -1 to 1 and its samples per second. Raises RequestError.
 
-    PCM of 8 to 32 bits and floats of 32 or 64; several channels are averaged.
+    WAV is read here; FLAC, OGG, MP3 and what else libsndfile knows, by soundfile where that is installed.
     """
-    if len(data) < 12 or data[:4] != b"RIFF" or data[8:12] != b"WAVE":
-        raise RequestError("not_wav", "the sound is not a WAV file", path, allowed="RIFF WAVE, PCM or float")
-    chunks = _chunks(data)
-    header, samples = chunks.get(b"fmt "), chunks.get(b"data")
-    if header is None or len(header) < 16 or samples is None:
-        raise RequestError("damaged_wav", "the WAV file has no format or no samples", path)
-    kind, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", header)
-    if kind == _EXTENSIBLE and len(header) >= 26:
-        kind = struct.unpack_from("<H", header, 24)[0]
-    if not 1 <= channels <= 64 or not 1 <= rate <= _HIGHEST_RATE:
-        raise RequestError("damaged_wav", f"the WAV file says {channels} channels at {rate} Hz", path)
-    values = _samples(samples, kind, bits, path)
-    values = values[: len(values) // channels * channels].reshape(-1, channels).mean(1)
-    if not values.size or not np.isfinite(values).all():
-        raise RequestError("damaged_wav", "the WAV file holds no samples, or some that are not numbers", path)
-    return values.astype(np.float32), rate
+    if len(data) >= 12 and data[:4] == b"RIFF" and data[8:12] == b"WAVE":
+        samples, rate = read_wav(data, path)
+    elif not data:
+        raise RequestError("not_wav", "the sound is empty", path, allowed=_ALLOWED)
+    else:
+        samples, rate = _read_file(data, path)
+    if len(samples) > LONGEST_S * rate:
+        raise _too_long(len(samples) / rate, path)
+    return samples, rate
 
 
-def _chunks(data: bytes) -> dict[bytes, bytes]:
-    found: dict[bytes, bytes] = {}
-    at = 12
-    while at + 8 <= len(data):
-        name, size = struct.unpack_from("<4sI", data, at)
-        found.setdefault(name, data[at + 8 : at + 8 + size])  # a cut-off file: what there is
-        at += 8 + size + size % 2
-    return found
+def _read_file(data: bytes, path: str) -> tuple[FloatArray, int]:
+    try:
+        import soundfile
+    except ImportError as error:
+        known = next((name for start, name in _SIGNATURES if data.startswith(start)), None)
+        if known is None:
+            raise RequestError("not_wav", "the sound is not a WAV file", path, allowed=_ALLOWED) from error
+        raise RequestError(
+            "not_wav", f"the sound is {known}, not a WAV file; this server lacks soundfile, which reads it "
+            "(pip install 'lukewarm[audio]')", path, allowed="WAV",
+        ) from error  # fmt: skip
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate = int(file.samplerate)
+            parts, length = [], 0
+            # block by block, one channel kept: a file of silence unfolds without end, and headers may lie
+            while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+                parts.append(block.mean(1))
+                length += len(block)
+                if length > LONGEST_S * rate:
+                    raise _too_long(max(length, file.frames) / rate, path)
+    except (soundfile.SoundFileError, RuntimeError, TypeError, ValueError, OSError) as error:
+        reason = " ".join(str(error).split()).partition(": ")[2] or "its format is not known"
+        raise RequestError("not_wav", f"the sound cannot be read: {reason[:100]}", path, allowed=_ALLOWED) from error
+    samples: FloatArray = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    if not samples.size or not np.isfinite(samples).all():
+        raise RequestError("damaged_wav", "the sound holds no samples, or some that are not numbers", path)
+    return samples, rate
 
 
-def _samples(raw: bytes, kind: int, bits: int, path: str) -> Any:
-    size = bits // 8
-    raw = raw[: len(raw) // max(size, 1) * max(size, 1)]
-    if kind == _FLOAT and bits in (32, 64):
-        return np.frombuffer(raw, f"<f{size}").astype(np.float64)
-    if kind == _PCM and bits == 8:
-        return (np.frombuffer(raw, np.uint8).astype(np.float64) - 128) / 128
-    if kind == _PCM and bits in (16, 32):
-        return np.frombuffer(raw, f"<i{size}").astype(np.float64) / (1 << (bits - 1))
-    if kind == _PCM and bits == 24:
-        parts = np.frombuffer(raw, np.uint8).reshape(-1, 3).astype(np.int32)
-        values = (parts[:, 0] << 8 | parts[:, 1] << 16 | parts[:, 2] << 24) >> 8
-        return values / float(1 << 23)
-    raise RequestError(
-        "unknown_wav",
-        f"WAV format {kind} with {bits} bits is not known",
-        path,
-        allowed="PCM of 8, 16, 24, 32 bits; float",
+def _too_long(length_s: float, path: str) -> RequestError:
+    return RequestError(
+        "sound_too_long", f"the sound takes {length_s:,.0f} s", path, allowed=f"at most {LONGEST_S} s; cut it"
     )
 
 
@@ -87,7 +92,21 @@ def resample(samples: FloatArray, rate: int, wanted: int) -> FloatArray:
     """The same sound at another rate, band-limited, by its spectrum."""
     if rate == wanted:
         return samples
-    length = max(1, round(len(samples) * wanted / rate))
+    if len(samples) <= 2 * _PIECE_S * rate:
+        return _resampled(samples, max(1, round(len(samples) * wanted / rate)))
+    # seconds are whole numbers of samples at both rates, so the pieces fit
+    margin, piece = _MARGIN_S * wanted, _PIECE_S * rate
+    parts = []
+    for start in range(0, len(samples), piece):
+        first = max(0, start - _MARGIN_S * rate)
+        given = samples[first : start + piece + _MARGIN_S * rate]
+        found = _resampled(given, max(1, round(len(given) * wanted / rate)))
+        parts.append(found[margin if start else 0 :][: _PIECE_S * wanted])
+    result: FloatArray = np.concatenate(parts)
+    return result
+
+
+def _resampled(samples: FloatArray, length: int) -> FloatArray:
     spectrum = np.fft.rfft(samples)
     kept = np.zeros(length // 2 + 1, complex)
     kept[: min(len(kept), len(spectrum))] = spectrum[: len(kept)]

@@ -96,10 +96,33 @@ class ClassificationResult(Result, frozen=True, kw_only=True, omit_defaults=True
 
 
 class BinaryRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An image (PNG, JPEG) or a sound (WAV) as base64 in JSON."""
+    """An image or a sound file as base64 in JSON."""
 
     data: bytes
     max_new_tokens: Annotated[int, Meta(ge=1)] | None = None
+
+
+class SpeechRequest(BinaryRequest, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A sound file; the other fields are for models that were told languages and times (Whisper)."""
+
+    language: Annotated[str, Meta(min_length=1, max_length=64)] | None = None  # en, pt ...; default: heard
+    task: Literal["transcribe", "translate"] | None = None  # translate: to English
+    timestamps: bool = False  # with `segments`
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A piece of what was said, in seconds from the sound's beginning; the end is null where the sound ends first."""
+
+    start_s: float
+    end_s: float | None
+    text: str
+
+
+class SpeechResult(TextToTextResult, frozen=True, kw_only=True, omit_defaults=True):
+    """Of a sound longer than the model hears at once, the joined text of its windows."""
+
+    language: str | None = None  # said or heard, where the model knows languages
+    segments: list[Segment] | None = None
 
 
 class CustomRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -125,6 +148,6 @@ TASKS: dict[Task, tuple[type[Request], type[Result]]] = {
     "embeddings": (EmbeddingRequest, EmbeddingResult),
     "text-classification": (ClassificationRequest, ClassificationResult),
     "image-to-text": (BinaryRequest, TextToTextResult),
-    "speech-to-text": (BinaryRequest, TextToTextResult),
+    "speech-to-text": (SpeechRequest, SpeechResult),
     "custom": (CustomRequest, CustomResult),
 }

@@ -14,7 +14,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import BundleError, RequestError
@@ -22,6 +22,9 @@ from lukewarm.predictors.predictor import NEVER, Predictor
 from lukewarm.predictors.spec import Task
 from lukewarm.predictors.tasks import FinishReason, Request, Result, TextToTextRequest, TextToTextResult
 from lukewarm.predictors.tokenization import TOKENIZER_FILE, Tokenizer
+
+if TYPE_CHECKING:
+    from lukewarm.predictors.timestamps import Clock
 
 TARGET_FILE = "target_tokenizer.json"
 DEFAULT_MAX_NEW_TOKENS = 256
@@ -51,6 +54,7 @@ class Rules:
     repetition_penalty: float = 1.0
     early_stopping: bool | Literal["never"] = False
     max_new_tokens: int = DEFAULT_MAX_NEW_TOKENS
+    clock: Clock | None = None  # Whisper, where times are wanted: never in a bundle's options
 
     @classmethod
     def of(cls, bundle: Bundle) -> Rules:

@@ -13,12 +13,22 @@ class Converter:
     packages: tuple[str, ...] = HF_PACKAGES
 
     def check(self, source: Source, precision: str) -> None:
-        image_to_text.check(source)
+        image_to_text.check(source, "hf")
 
     def convert(self, job: Job) -> Converted:
-        options = image_to_text.write_common(job)
-        save_model(job, image_to_text.ARCHITECTURE)
-        return Converted(options=options, packages=self.packages)
+        save_model(job, job.source.architecture)
+        if job.source.architecture in image_to_text.GRAPHS:
+            return Converted(
+                options=image_to_text.write_common(job),
+                packages=self.packages,
+                max_context_tokens=image_to_text.positions(job.source),
+            )
+        image_to_text.copy_processor(job)
+        return Converted(
+            options=image_to_text.generate_options(job.source),
+            packages=self.packages,
+            max_context_tokens=image_to_text.positions(job.source),
+        )
 
 
 converter = Converter()

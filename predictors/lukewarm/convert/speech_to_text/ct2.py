@@ -12,7 +12,7 @@ class Converter:
     packages: tuple[str, ...] = ("ctranslate2", "transformers", "tokenizers", "torch")
 
     def check(self, source: Source, precision: str) -> None:
-        speech_to_text.check(source)
+        speech_to_text.check(source, "ct2")
 
     def convert(self, job: Job) -> Converted:
         options = speech_to_text.write_common(job)

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from lukewarm.predictors.ct2.loading import load_model
-from lukewarm.predictors.media_to_text import SpeechToText
+from lukewarm.predictors.speech_to_text import Heard, SpeechSettings, SpeechToText
 from lukewarm.predictors.text_to_text import Hypothesis, SearchSettings
 
 if TYPE_CHECKING:
@@ -25,10 +25,11 @@ class Ct2SpeechToText(SpeechToText):
 
         if cancel.is_set():
             return [Hypothesis([], "cancelled") for _ in features]
+        assert isinstance(settings, SpeechSettings)
         view = self._model.encode(ctranslate2.StorageView.from_array(features))
-        prompts = [
-            [*self.rules.start_ids, *language, *self.prompt] for language in self._languages(view, len(features))
-        ]
+        languages = self._languages(view, len(features), settings.language)
+        told = self.prompt(settings)
+        prompts = [[*self.rules.start_ids, *([] if one is None else [one]), *told] for one in languages]
         results = self._model.generate(
             view,
             prompts,
@@ -40,21 +41,23 @@ class Ct2SpeechToText(SpeechToText):
             no_repeat_ngram_size=self.rules.no_repeat_ngram_size,
             suppress_blank=False,  # the model's own rule says it
             suppress_tokens=list(self.rules.suppress_ids),
+            max_initial_timestamp_index=self.latest_start,
         )
-        return [self._hypothesis(result.sequences_ids[0], settings) for result in results]
+        return [
+            self._hypothesis(result.sequences_ids[0], settings, language)
+            for result, language in zip(results, languages, strict=True)
+        ]
 
     def close(self) -> None:
         self._model.unload_model()
 
-    def _languages(self, view: Any, count: int) -> list[list[int]]:
-        if not self.languages:
-            return [[]] * count
-        if self.language is not None:
-            return [[self.language]] * count
+    def _languages(self, view: Any, count: int, language: int | None) -> list[int | None]:
+        if language is not None or not self.languages:
+            return [language] * count
         heard = self._model.detect_language(view)
-        return [[self.tokenizer.token_id(best[0][0]) or self.languages[0]] for best in heard]
+        return [self.tokenizer.token_id(best[0][0]) or self.languages[0] for best in heard]
 
-    def _hypothesis(self, tokens: list[int], settings: SearchSettings) -> Hypothesis:
+    def _hypothesis(self, tokens: list[int], settings: SearchSettings, language: int | None) -> Hypothesis:
         if tokens and tokens[-1] in self.rules.eos_ids:
             tokens = tokens[:-1]
-        return Hypothesis(tokens, "length" if len(tokens) >= settings.max_new_tokens else "eos")
+        return Heard(tokens, "length" if len(tokens) >= settings.max_new_tokens else "eos", language)

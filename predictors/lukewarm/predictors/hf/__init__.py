@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from lukewarm.predictors.bundle import Bundle
-from lukewarm.predictors.predictor import Backend, Predictor, Runtime, check_supported
+from lukewarm.predictors.predictor import Backend, Predictor, Runtime, check_supported, kind
 from lukewarm.predictors.registry import Registry, Row
 from lukewarm.predictors.spec import Task
 
@@ -22,6 +22,9 @@ _PREDICTORS = Registry(
         Row("text-classification", f"{_P}.encoders", "HfTextClassifier", "hf"),
         Row("image-to-text", f"{_P}.media", "HfImageToText", "hf"),
         Row("speech-to-text", f"{_P}.media", "HfSpeechToText", "hf"),
+        Row("speech-to-text/ctc", f"{_P}.media", "HfCtcToText", "hf"),
+        Row("image-to-text/generate", f"{_P}.processed", "HfProcessedImage", "hf"),
+        Row("speech-to-text/generate", f"{_P}.processed", "HfProcessedSound", "hf"),
     ),
 )
 
@@ -40,7 +43,7 @@ class HfBackend(Backend):
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
         check_supported(self.name, bundle.manifest.task, bundle.manifest.precision)
-        predictor: Predictor = _PREDICTORS.load(bundle.manifest.task)(bundle, runtime)
+        predictor: Predictor = _PREDICTORS.load(kind(bundle.manifest))(bundle, runtime)
         return predictor
 
 

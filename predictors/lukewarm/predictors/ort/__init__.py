@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from lukewarm.predictors.bundle import Bundle
-from lukewarm.predictors.predictor import Backend, Predictor, Runtime, check_supported
+from lukewarm.predictors.predictor import Backend, Predictor, Runtime, check_supported, kind
 from lukewarm.predictors.registry import Registry, Row
 from lukewarm.predictors.spec import Task
 
@@ -23,6 +23,7 @@ _PREDICTORS = Registry(
         Row("text-classification", f"{_P}.encoders", "OrtTextClassifier", "ort"),
         Row("image-to-text", f"{_P}.media", "OrtImageToText", "ort"),
         Row("speech-to-text", f"{_P}.media", "OrtSpeechToText", "ort"),
+        Row("speech-to-text/ctc", f"{_P}.media", "OrtCtcToText", "ort"),
     ),
 )
 
@@ -42,7 +43,7 @@ class OrtBackend(Backend):
 
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
         check_supported(self.name, bundle.manifest.task, bundle.manifest.precision)
-        predictor: Predictor = _PREDICTORS.load(bundle.manifest.task)(bundle, runtime)
+        predictor: Predictor = _PREDICTORS.load(kind(bundle.manifest))(bundle, runtime)
         return predictor
 
 

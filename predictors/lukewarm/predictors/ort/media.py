@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from lukewarm.predictors.media_to_text import ImageToText, SpeechToText
+from lukewarm.predictors.ctc import CtcToText
+from lukewarm.predictors.media_to_text import ImageToText
+from lukewarm.predictors.ort.session import open_graph
 from lukewarm.predictors.ort.steps import Graphs, OrtSteps
+from lukewarm.predictors.speech_to_text import SpeechToText
 from lukewarm.predictors.text_to_text import Hypothesis, SearchSettings
 
 if TYPE_CHECKING:
@@ -43,3 +46,18 @@ class OrtSpeechToText(SpeechToText):
 
     def close(self) -> None:
         del self._graphs
+
+
+class OrtCtcToText(CtcToText):
+    """One graph, `model/encoder.onnx`: `input_values` float32 [batch, samples] to `logits`."""
+
+    def load(self) -> None:
+        prepack = bool(self.bundle.manifest.options.get("prepack", True))
+        self._graph = open_graph(self.bundle.path("model/encoder.onnx"), self.runtime, prepack=prepack)
+
+    def logits(self, samples: FloatArray) -> FloatArray:
+        found: FloatArray = self._graph.run(["logits"], {"input_values": samples[None]})[0][0]
+        return found
+
+    def close(self) -> None:
+        del self._graph
