@@ -7,6 +7,7 @@ import sys
 
 HEAVY = (
     "starlette prometheus_client opentelemetry yaml tomllib numpy torch importlib.metadata jsonschema httpx "
+    "hashlib difflib "
     "lukewarm.serving.openapi lukewarm.serving.metrics lukewarm.serving.fetch lukewarm.serving.workers "
     "lukewarm.serving.shapes.openai lukewarm.serving.shapes.oip"
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +93,8 @@ class Bundle:
     @property
     def digest(self) -> str:
         """sha256 over paths and file digests, in order: equal content, equal digest."""
+        import hashlib  # a server starts without it
+
         lines = sorted(f"{file.path} {file.sha256}" for file in self.manifest.files)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -119,6 +120,8 @@ def directory_name(name: str, backend: str, precision: str) -> str:
 
 def sha256(path: Path) -> str:
     """Hex sha256 of a file, read in pieces."""
+    import hashlib
+
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -23,7 +23,6 @@ Exit codes 0 (done), 1 (unexpected), 2 (wrong use of the command) and 130 (inter
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -164,6 +163,8 @@ class PredictorError(LukewarmError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`" (did you mean 'x'?)"` for the nearest known word, or an empty string."""
+    import difflib  # a server starts without it
+
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean {near[0]!r}?)" if near else ""
 

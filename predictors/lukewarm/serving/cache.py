@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections import OrderedDict
 
@@ -25,6 +24,8 @@ class ResultCache:
         """The key of a request; None if its answer may differ next time, or the cache is off."""
         if not self._items or not self._deterministic(request):
             return None
+        import hashlib  # the cache is off by default, and a server starts without it
+
         kind = type(request).__name__.encode()
         return hashlib.sha256(kind + msgspec.json.encode(request, order="deterministic")).digest()
 
