@@ -99,19 +99,23 @@ def tasks() -> str:
 
 def architectures() -> str:
     """Which model classes each task's converters take."""
-    from lukewarm.convert import architectures, embeddings, image_to_text, speech_to_text, text_to_text
+    from lukewarm.convert import architectures, embeddings, encoders, image_to_text, speech_to_text, text_to_text
 
     def names(found: Iterable[str]) -> str:
         return ", ".join(f"`{name}`" for name in sorted(found))
 
     lines = [
         f"- text-generation on `ct2`: {names(architectures.CT2)}",
+        f"- text-generation on `ort`: every decoder of transformers that torch.onnx can export; it is tried at "
+        f"conversion. Known not to, by model type: {names(architectures.NO_GRAPH)}",
         f"- text-to-text on `hf` and `ort`: {names(text_to_text.ORT)}",
         f"- text-to-text on `hf` alone: {names(text_to_text.ARCHITECTURES - text_to_text.ORT)}",
         "- text-to-text on `ort` alone: students of Firefox Translations (`model*.bin` and `vocab*.spm`)",
         f"- text-to-text on `ct2`: {names(text_to_text.CT2)}",
-        f"- embeddings on `ct2`, by model type: {names(embeddings.CT2)}; `hf` and `ort` take every encoder",
-        "- text-classification: every class of transformers named `...ForSequenceClassification`",
+        f"- embeddings on `ct2`, by model type: {names(embeddings.CT2)}; `hf` takes every encoder, `ort` all but, by "
+        f"model type: {names(encoders.NO_GRAPH)}",
+        "- text-classification: every class of transformers named `...ForSequenceClassification`, on `ort` with the "
+        "same exceptions",
         f"- image-to-text on `hf` and `ort`: {names(image_to_text.GRAPHS)}",
         f"- image-to-text on `hf` alone: {names(image_to_text.PROCESSED)}",
         f"- speech-to-text on `hf`, `ort` and `ct2`: `{speech_to_text.WHISPER}`",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,11 @@ def test_classification_gives_the_pipelines_scores(load: Load, backend: str, pre
         assert set(scores) == {"cold", "warm", "hot"}
         assert all(abs(scores[entry["label"]] - entry["score"]) < allowed for entry in wanted)
     assert len(predictor.predict(ClassificationRequest(text="a", top_k=1)).labels) == 1  # type: ignore[attr-defined]
+    pairs = [{"text": text, "text_pair": other} for text, other in itertools.pairwise(texts)]
+    found = predictor.predict_batch([ClassificationRequest(**pair) for pair in pairs])
+    for pair, result in zip(pairs, found, strict=True):
+        scores = {label.label: label.score for label in result.labels}  # type: ignore[attr-defined]
+        assert all(abs(scores[entry["label"]] - entry["score"]) < allowed for entry in pipeline(pair))
 
 
 def _sounds() -> list[bytes]:

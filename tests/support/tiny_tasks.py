@@ -33,19 +33,26 @@ def _save(model: Any, name: str, **generation: Any) -> Path:
 
 
 def _byte_level(
-    target: Path, *, start: str = "", end: str = "", pad: str = "<|im_end|>", more: tuple[str, ...] = ()
-) -> None:
-    """The session's BPE; `start` and `end` are added around every text, `more` are special tokens from 512 on."""
+    target: Path, *, start: str = "", end: str = "", pad: str = "<|im_end|>", more: tuple[str, ...] = (),
+    types: bool = False,
+) -> None:  # fmt: skip
+    """The session's BPE; `start` and `end` are added around every text, `more` are special tokens from 512 on.
+
+    `types`: models get token types, as BERT's own tokenizer says.
+    """
     import transformers
     from tokenizers import Tokenizer, processors
 
     core = Tokenizer.from_str(byte_level_tokenizer().to_str())
     core.add_special_tokens(list(more))
     special = [(token, core.token_to_id(token)) for token in {start, end} if token]
-    core.post_processor = processors.TemplateProcessing(single=f"{start} $A {end}".strip(), special_tokens=special)
+    core.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}".strip(), pair=" ".join(f"{start} $A {end} $B:1 {end and end + ':1'}".split()),
+        special_tokens=special,
+    )  # fmt: skip
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=core, bos_token="<|endoftext|>", eos_token="<|im_end|>", unk_token="<|endoftext|>",
-        pad_token=pad,
+        pad_token=pad, model_input_names=["input_ids", *(["token_type_ids"] if types else []), "attention_mask"],
     ).save_pretrained(target)  # fmt: skip
 
 
@@ -147,7 +154,7 @@ def encoder(kind: str = "bert", head: str = "Model", **pooling: bool) -> Path:
     auto = {"Model": "AutoModel", "ForSequenceClassification": "AutoModelForSequenceClassification"}[head]
     name = "-".join((kind, head, *sorted(pooling)))
     target = _save(getattr(transformers, auto).from_config(config), name)
-    _byte_level(target, start="<|endoftext|>", end="<|im_end|>", pad="<|im_start|>")
+    _byte_level(target, start="<|endoftext|>", end="<|im_end|>", pad="<|im_start|>", types=kind == "bert")
     if pooling:
         modules = ["Transformer", "Pooling", "Normalize"]
         places = ["", "1_Pooling", "2_Normalize"]

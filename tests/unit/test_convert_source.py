@@ -293,3 +293,32 @@ def test_advice_leaves_out_backends_that_are_known_to_refuse(source: Path, name:
     spec = ModelSpec(name="m", source=str(source), backend="ort", precision="fp32")
     job = Job(spec=spec, source=opened(source), out=source, scratch=source, cache=source, progress=lambda *_: None)
     assert str(api._not_convertible(job, ValueError("odd"))).endswith(f"(ValueError: odd); try backend {advice}")
+
+
+def test_other_formats_and_parts_of_models_say_what_to_do(source: Path, tmp_path: Path) -> None:
+    quantized = tmp_path / "other" / "model-q4.gguf"
+    quantized.parent.mkdir()
+    quantized.write_bytes(b"GGUF")
+    for name in (quantized, quantized.parent):
+        with pytest.raises(UnsupportedError, match=r"GGUF.*original model's Hugging Face directory"):
+            open_source(str(name), tmp_path, tmp_path / "cache")
+    (source / "adapter_config.json").write_text('{"base_model_name_or_path": "me/base"}', "utf-8")
+    with pytest.raises(UnsupportedError, match=r"adapter .* of me/base.*merge"):
+        opened(source)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "words"),
+    [
+        ("BertForTokenClassification", "no task here .*text-generation, text-to-text, embeddings"),
+        ("BertForQuestionAnswering", "no task here"),
+        ("BertForMaskedLM", "set task: embeddings"),
+        ("T5ForConditionalGeneration", "set task: text-to-text"),
+        ("LEDForConditionalGeneration", "set task: text-to-text"),
+        ("RobertaForSequenceClassification", "set task: text-classification"),
+    ],
+)
+def test_models_of_other_tasks_are_refused_by_naming_the_task(source: Path, architecture: str, words: str) -> None:
+    (source / "config.json").write_text(json.dumps({**CONFIG, "architectures": [architecture]}), "utf-8")
+    with pytest.raises(UnsupportedError, match=words):
+        architectures.check_causal(opened(source), "ort")

@@ -137,9 +137,10 @@ def test_log_softmax_sums_to_one() -> None:
 def test_rules_of_a_generation_config() -> None:
     generation = {"decoder_start_token_id": 9, "eos_token_id": [0, 2], "bad_words_ids": [[9], [4]], "min_length": 5,
                   "max_length": 142, "no_repeat_ngram_size": 3, "early_stopping": True}  # fmt: skip
-    rules = rules_from(generation, {"forced_bos_token_id": 7, "eos_token_id": 1})
+    rules = rules_from(generation, {"forced_bos_token_id": 7, "eos_token_id": 1})  # the file rules alone
+    assert rules_from({}, {"decoder_start_token_id": 3, "forced_bos_token_id": 7}).forced_bos_id == 7
     assert rules == Rules(
-        start_ids=(9,), eos_ids=(0, 2), suppress_ids=(4, 9), forced_bos_id=7, min_new_tokens=4, max_new_tokens=142,
+        start_ids=(9,), eos_ids=(0, 2), suppress_ids=(4, 9), min_new_tokens=4, max_new_tokens=142,
         no_repeat_ngram_size=3, early_stopping=True,
     )  # fmt: skip
     assert Rules(**{k: tuple(v) if isinstance(v, list) else v for k, v in rules.options().items()}) == rules

@@ -1,7 +1,8 @@
 """Accuracy of a text-generation bundle: perplexity and logits against the source in fp32, token by token.
 
-The bundle is measured through the Predictor that will ship, on text that comes with Python. Reference logits are kept
-in the cache, so that eight conversions of one source compute them once.
+The bundle is measured through the Predictor that will ship, on text that comes with Python. Reference outputs are kept
+in the cache, so that eight conversions of one source compute them once. Short rows give the figures; one long row,
+reported apart and held to the same budget, shows what goes wrong far out only (`far.py`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from lukewarm.convert import frameworks, texts
+from lukewarm.convert import far, frameworks, texts
 from lukewarm.convert.job import Job
 from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import SourceError
@@ -35,15 +36,18 @@ class TextGenerationAccuracy:
     def measure(self, job: Job, bundle: Bundle) -> dict[str, float]:
         import numpy as np
 
-        ids = _rows(job, bundle)
-        reference = np.load(_reference(job, ids), mmap_mode="r")
+        ids, long = _rows(job, bundle)
+        path, long_path = _reference(job, ids, long)
+        reference = np.load(path, mmap_mode="r")
         predictor = load_predictor(bundle, Runtime(device="cpu"))
         try:
             scorer = cast(Scorer, predictor)
-            found = [_compare(row, reference[place], scorer.score(row)) for place, row in enumerate(ids)]
+            measured = _summary([_compare(row, reference[place], scorer.score(row)) for place, row in enumerate(ids)])
+            if long is None:
+                return measured
+            return measured | far.figures(far.summary(long, scorer.score(long)), np.load(long_path))
         finally:
             predictor.close()
-        return _summary(found)
 
     def over_budget(self, spec: ModelSpec, measured: Mapping[str, float]) -> list[str]:
         budget = spec.accuracy
@@ -57,6 +61,11 @@ class TextGenerationAccuracy:
                 f"perplexity {measured['perplexity']:.4g} against {measured['perplexity_reference']:.4g} "
                 f"(ratio {measured['perplexity_ratio']:.3f}, allowed {ratio:g})"
             )
+        if not measured.get("long_perplexity_ratio", 1.0) <= ratio:
+            lost.append(
+                f"perplexity ratio {measured['long_perplexity_ratio']:.3f} beyond the first {texts.ROW_TOKENS} tokens "
+                f"of a text of {measured['long_tokens']:.0f}, allowed {ratio:g}"
+            )
         limit = budget.max_logit_mean_diff
         if limit is not None and not measured["logit_mean_diff"] <= limit:
             lost.append(f"mean logit difference {measured['logit_mean_diff']:.4g}, allowed {limit:g}")
@@ -64,20 +73,27 @@ class TextGenerationAccuracy:
         least = _MIN_TOP1_AGREEMENT.get(spec.precision) if least is None else least
         if least is not None and not measured["top1_agreement"] >= least:
             lost.append(f"top-1 agreement {measured['top1_agreement']:.3f}, at least {least:g} wanted")
+        if least is not None and not measured.get("long_top1_agreement", 1.0) >= least:
+            lost.append(
+                f"top-1 agreement {measured['long_top1_agreement']:.3f} beyond the first {texts.ROW_TOKENS} tokens of "
+                f"a text of {measured['long_tokens']:.0f}, at least {least:g} wanted"
+            )
         return lost
 
 
-def _rows(job: Job, bundle: Bundle) -> list[list[int]]:
+def _rows(job: Job, bundle: Bundle) -> tuple[list[list[int]], list[int] | None]:
+    """Short rows of equal length, and a long one where model and text have room."""
     from lukewarm.predictors.tokenization import Tokenizer
 
     tokenizer = Tokenizer.load(bundle)
     # special tokens would be the same few in every row
     encode = _Encoder(tokenizer)
-    return texts.rows(
-        texts.read(job.spec.accuracy.texts),
-        encode,
-        vocab_size=job.source.vocab_size or 1,
-        context_tokens=job.source.max_context_tokens,
+    text = texts.read(job.spec.accuracy.texts)
+    size = job.source.vocab_size or 1
+    room = bundle.manifest.max_context_tokens
+    return (
+        texts.rows(text, encode, vocab_size=size, context_tokens=job.source.max_context_tokens),
+        far.row(text, encode, vocab_size=size, context_tokens=room),
     )
 
 
@@ -93,43 +109,55 @@ class _Encoder:
         return list(tokenizer.encode(text, add_special_tokens=False))
 
 
-def _reference(job: Job, ids: list[list[int]]) -> Path:
-    """The file of the source's logits [rows, length, vocab] in fp32; made once."""
-    import numpy as np
-
-    what = json.dumps([job.source.digest, ids])
+def _reference(job: Job, ids: list[list[int]], long: list[int] | None) -> tuple[Path, Path]:
+    """Files of the source's outputs in fp32, made once: logits [rows, length, vocab], and `far.summary`."""
+    what = json.dumps([job.source.digest, ids, long])
     folder = job.cache / "reference"
     path = folder / f"{hashlib.sha256(what.encode()).hexdigest()[:32]}.npy"
-    if path.is_file():
+    long_path = path.with_suffix(".long")
+    if path.is_file() and (long is None or long_path.is_file()):
         path.touch()
-        return path
+        return path, long_path
     job.progress(f"{job.spec.name}: running the source in fp32 for reference", None)
-    logits = source_logits(job, ids)
+    logits, far_out = source_outputs(job, ids, long)
     folder.mkdir(parents=True, exist_ok=True)
+    if far_out is not None:
+        _save(long_path, far_out)
+    _save(path, logits)
+    for old in sorted(folder.glob("*.npy"), key=lambda file: file.stat().st_mtime)[:-_KEPT_REFERENCES]:
+        old.unlink()
+        old.with_suffix(".long").unlink(missing_ok=True)
+    return path, long_path
+
+
+def _save(path: Path, array: Any) -> None:
+    import numpy as np
+
     temp = path.with_suffix(".tmp")
     try:
         with temp.open("wb") as stream:
-            np.save(stream, logits)
+            np.save(stream, array)
         temp.replace(path)
     finally:
         temp.unlink(missing_ok=True)
-    for old in sorted(folder.glob("*.npy"), key=lambda file: file.stat().st_mtime)[:-_KEPT_REFERENCES]:
-        old.unlink()
-    return path
 
 
-def source_logits(job: Job, ids: list[list[int]]) -> Any:
-    """Logits of the source through transformers in fp32. Raises SourceError if they are not numbers."""
+def source_outputs(job: Job, ids: list[list[int]], long: list[int] | None) -> tuple[Any, Any]:
+    """What the source says through transformers in fp32. Raises SourceError if it is not numbers."""
     import numpy as np
 
     model = frameworks.load_causal_lm(job.source)
     import torch
 
-    with torch.inference_mode():
-        logits = np.stack([model(input_ids=torch.tensor([row]), use_cache=False).logits[0].numpy() for row in ids])
-    if not np.isfinite(logits).all():
+    def run(row: list[int]) -> Any:
+        with torch.inference_mode():
+            return model(input_ids=torch.tensor([row]), use_cache=False).logits[0].numpy()
+
+    logits = np.stack([run(row) for row in ids])
+    far_out = None if long is None else far.summary(long, run(long))
+    if not np.isfinite(logits).all() or (far_out is not None and not np.isfinite(far_out).all()):
         raise SourceError(f"{job.source.root} computes values that are not numbers: its weights are damaged")
-    return logits
+    return logits, far_out
 
 
 def _compare(ids: list[int], reference: Any, found: Any) -> dict[str, float]:

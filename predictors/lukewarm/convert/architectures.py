@@ -6,14 +6,15 @@ import re
 
 from lukewarm.convert.source import Source
 from lukewarm.predictors.errors import SourceError, UnsupportedError
+from lukewarm.predictors.tasks import TASKS
 
 _CAUSAL = re.compile(r"(ForCausalLM|LMHeadModel|ForConditionalGeneration)\Z")
 # conditional generation, but from an encoder's output
 _SEQUENCE_TO_SEQUENCE = re.compile(r"\A(T5|MT5|UMT5|Bart|MBart|Pegasus|Marian|M2M100|Whisper|Blenderbot|Led|Speech)")
 _OTHER_TASKS = (
     (re.compile(r"ForSequenceClassification\Z"), "text-classification"),
-    (re.compile(r"Marian|T5|Bart|M2M100|Pegasus"), "text-to-text"),
-    (re.compile(r"Whisper|Speech"), "speech-to-text"),
+    (re.compile(r"(ForCausalLM|LMHeadModel)\Z"), "text-generation"),
+    (re.compile(r"Whisper|Speech|ForCTC\Z"), "speech-to-text"),
     (re.compile(r"VisionEncoderDecoder|Blip|Git"), "image-to-text"),
     (re.compile(r"(Model|ForMaskedLM)\Z"), "embeddings"),
 )
@@ -38,13 +39,15 @@ GENAI = frozenset(
 )  # fmt: skip
 
 
+# model types that torch.onnx was seen to fail on: mixtures of experts, whose weights it would have to gather per token
+NO_GRAPH = frozenset({"afmoe", "mixtral", "qwen3_moe"})
+
+
 def check_causal(source: Source, backend: str) -> None:
     """Raise UnsupportedError unless the source is a decoder language model without code of its own."""
     name = source.architecture
-    if not _CAUSAL.search(name) or _SEQUENCE_TO_SEQUENCE.match(name):
-        task = next((task for pattern, task in _OTHER_TASKS if pattern.search(name)), None)
-        hint = f"; set task: {task}" if task else ""
-        raise UnsupportedError(f"{name} is not a text-generation model{hint}")
+    if not _CAUSAL.search(name) or _SEQUENCE_TO_SEQUENCE.match(name) or _reads_first(name):
+        raise UnsupportedError(f"{name} is not a text-generation model{task_hint(name)}")
     if "auto_map" in source.config and source.config.get("model_type") in (None, ""):
         raise UnsupportedError(f"{source.root} brings its own code, which is never run; backend {backend!r} needs a "
                                "model that transformers knows")  # fmt: skip
@@ -55,6 +58,22 @@ def check_causal(source: Source, backend: str) -> None:
             f"{source.root} is quantized already ({method}); convert from the original weights instead"
         )
     check_sizes(source)
+
+
+def task_hint(name: str) -> str:
+    """Which task an architecture is for, as the end of a refusal; all tasks where it is for none of them."""
+    if _reads_first(name):
+        return "; set task: text-to-text"
+    if task := next((task for pattern, task in _OTHER_TASKS if pattern.search(name)), None):
+        return f"; set task: {task}"
+    tasks = ", ".join(task for task in TASKS if task != "custom")
+    return f", and for no task here ({tasks}); serve it with your own predictor class (predictor: module:Class)"
+
+
+def _reads_first(name: str) -> bool:
+    from lukewarm.convert import text_to_text
+
+    return name in text_to_text.ARCHITECTURES
 
 
 def check_sizes(source: Source) -> None:
@@ -84,5 +103,10 @@ def check_ct2(source: Source) -> None:
 
 def others(source: Source, backend: str) -> str:
     """Where to go when a backend refuses this decoder, as the end of a sentence."""
-    able = [name for name in ("ort", "ct2", "hf") if name != backend and (name != "ct2" or source.architecture in CT2)]
+    unable = {backend}
+    if source.architecture not in CT2:
+        unable.add("ct2")
+    if source.config.get("model_type") in NO_GRAPH:
+        unable.add("ort")
+    able = [name for name in ("ort", "ct2", "hf") if name not in unable]
     return f"; try backend {' or '.join(able)}"

@@ -14,6 +14,7 @@ from lukewarm.predictors.errors import UnsupportedError
 
 MODEL = "model"
 ORT_PACKAGES = ("onnxruntime", "onnx", "onnxscript", "torch", "transformers", "tokenizers")
+NO_GRAPH = frozenset({"xlnet"})  # model types that torch.onnx cannot export
 HF_PACKAGES = ("torch", "transformers", "tokenizers", "safetensors")
 
 
@@ -22,6 +23,12 @@ def check_common(source: Source) -> None:
     if "quantization_config" in source.config:
         raise UnsupportedError(f"{source.root} is quantized already; convert from the original weights instead")
     tokenizer.check(source)
+
+
+def check_graph(source: Source) -> None:
+    """Refuse what is known to have no graph, before anything heavy is imported."""
+    if source.config.get("model_type") in NO_GRAPH:
+        raise UnsupportedError(f"torch.onnx cannot export {source.architecture}; this can: hf")
 
 
 def length_options(source: Source) -> dict[str, Any]:
@@ -51,12 +58,29 @@ def arguments(source: Source, auto_class: str) -> dict[str, Any]:
     return {"add_pooling_layer": False} if "add_pooling_layer" in accepted else {}
 
 
-def write_graph(job: Job, auto_class: str, output: str) -> None:
-    """Write `model/encoder.onnx`: input_ids and attention_mask int64 [batch, length] -> the model's field `output`."""
+def takes_types(source: Source, auto_class: str) -> bool:
+    """Whether tokenizer and model both have token types: which of two texts a token belongs to."""
+    library = frameworks.transformers()
+    config = library.AutoConfig.from_pretrained(source.root, local_files_only=True, trust_remote_code=False)
+    try:
+        model = getattr(library, auto_class)._model_mapping[type(config)]
+    except KeyError as error:
+        raise UnsupportedError(f"transformers has no class for {source.architecture}") from error
+    accepted = inspect.signature(model.forward).parameters
+    if getattr(config, "type_vocab_size", 2) < 2:
+        return False
+    return "token_type_ids" in accepted and "token_type_ids" in tokenizer.load(source).model_input_names
+
+
+def write_graph(job: Job, auto_class: str, output: str, *, types: bool = False) -> None:
+    """Write `model/encoder.onnx`: input_ids and attention_mask int64 [batch, length] -> the model's field `output`.
+
+    `types`: the graph takes token_type_ids too.
+    """
     model = load_model(job.source, auto_class, attn_implementation="eager", **arguments(job.source, auto_class))
     job.progress(f"{job.spec.name}: exporting to ONNX", None)
     path = job.scratch / "encoder.onnx"
-    _export(model, output, path)
+    _export(model, output, path, types)
     job.progress(f"{job.spec.name}: optimising the graph", None)
     if job.spec.precision == "dynamic-int8":
         graph = onnx_graph.quantize_dynamic(path)
@@ -65,25 +89,29 @@ def write_graph(job: Job, auto_class: str, output: str) -> None:
     onnx_graph.write({"encoder": graph}, job.spec.precision, job.out / MODEL)
 
 
-def _export(model: Any, output: str, path: Any) -> None:
+def _export(model: Any, output: str, path: Any, types: bool) -> None:
     import torch
+
+    names = ["input_ids", "attention_mask", *(["token_type_ids"] if types else [])]
 
     class Encoder(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            return getattr(self.model(input_ids=input_ids, attention_mask=attention_mask), output)
+        def forward(self, *given: Any) -> Any:
+            return getattr(self.model(**dict(zip(names, given, strict=True))), output)
 
     # tokens that are no padding: some models count their positions by it
     ids = torch.full((2, 7), _ordinary_token(model))
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
+    second = torch.zeros_like(ids)
+    second[:, 3:] = 1
     batch = torch.export.Dim("batch", min=1, max=4096)
     length = torch.export.Dim("length", min=1, max=1 << 20)
-    shapes = ({0: batch, 1: length}, {0: batch, 1: length})
-    onnx_graph.export(Encoder().eval(), (ids, mask), path, (["input_ids", "attention_mask"], [output]), shapes)
+    shapes = (tuple({0: batch, 1: length} for _ in names),)
+    onnx_graph.export(Encoder().eval(), (ids, mask, second)[: len(names)], path, (names, [output]), shapes)
 
 
 def _ordinary_token(model: Any) -> int:

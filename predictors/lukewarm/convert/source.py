@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lukewarm.convert import bergamot, hub, weights
+from lukewarm.convert import bergamot, hub, refused, weights
 from lukewarm.convert.weights import Tensor, read_json
 from lukewarm.predictors.bundle import sha256
 from lukewarm.predictors.errors import SourceError
@@ -85,9 +85,9 @@ def open_source(name: str, base: Path, cache: Path) -> Source:
     `cache` keeps the digests of unchanged files, so that a second look at 15 GB takes no time.
     """
     root = (base / Path(name).expanduser()).resolve()
+    if root.exists():
+        refused.check(root)
     if not root.is_dir():
-        if root.exists():
-            raise SourceError(f"{root} is a file; source is the folder that holds config.json")
         if not hub.is_hub_name(name) or name.startswith(("./", "../", "~")):
             raise SourceError(f"there is no folder {root}; set source to a Hugging Face model directory or org/model")
         root = hub.download(name)

@@ -10,6 +10,7 @@ from lukewarm.predictors.errors import SpecError
 # chapters of running prose, in a fixed order
 _TOPICS = ("assignment", "class", "exceptions", "execmodel", "function", "import", "naming", "objects", "try", "with")
 ROW_TOKENS = 128
+LONG_ROW_TOKENS = 1024
 _MAX_ROWS, _MIN_ROWS = 8, 2
 _REFERENCE_BYTES = 200_000_000  # what the cached logits of the source may take
 

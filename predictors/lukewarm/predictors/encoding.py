@@ -25,9 +25,13 @@ class TextEncoder:
 
     def ids(self, text: str) -> list[int]:
         """Token ids with the model's special tokens. Raises RequestError for a text too long or without tokens."""
+        return self.pair(text, None)[0]
+
+    def pair(self, text: str, other: str | None) -> tuple[list[int], list[int]]:
+        """Token ids of one text, or of two joined as the tokenizer joins them, and which text each belongs to."""
         text = self._prompt + text
-        found = self._tokenizer.encode(text.lower() if self._lowercase else text, path="$.text")
-        if not found:
+        found = self._tokenizer.encode_pair(text.lower() if self._lowercase else text, other)
+        if not found[0]:
             raise RequestError("empty_text", "the text has no tokens", "$.text", allowed="at least one token")
         return found
 

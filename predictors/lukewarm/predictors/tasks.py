@@ -56,9 +56,15 @@ class TextGenerationResult(Result, frozen=True, kw_only=True, omit_defaults=True
 
 
 class TextToTextRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """Translation and the like, by beam search."""
+    """Translation and the like, by beam search.
+
+    `src_lang` and `tgt_lang` are for models with a token for each language (NLLB, mBART); left out, the tokenizer's own
+    source language and the generation config's first token.
+    """
 
     text: str
+    src_lang: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
+    tgt_lang: Annotated[str, Meta(min_length=1, max_length=32)] | None = None
     num_beams: Annotated[int, Meta(ge=1, le=64)] | None = None
     length_penalty: float | None = None
     max_new_tokens: Annotated[int, Meta(ge=1)] | None = None
@@ -81,7 +87,10 @@ class EmbeddingResult(Result, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ClassificationRequest(Request, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One text, or two of which the model judges the relation: a query and a passage, a premise and a hypothesis."""
+
     text: str
+    text_pair: str | None = None
     top_k: Annotated[int, Meta(ge=1)] | None = None  # default: all labels
 
 

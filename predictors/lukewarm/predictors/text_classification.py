@@ -1,7 +1,8 @@
 """What text classification means on every backend: logits to labels with scores, as transformers' pipeline gives them.
 
 In the bundle: tokenizer.json, `model/`, and options: `labels` (in the order of the outputs), `function` (softmax,
-sigmoid or none), `max_tokens`, `equal_lengths` (the model reads its answer at the last place, padding or not).
+sigmoid or none), `max_tokens`, `equal_lengths` (the model reads its answer at the last place, padding or not),
+`token_types` (the model is told which of two texts a token belongs to).
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class TextClassifier(Predictor):
         """Load the model. Raises BundleError."""
 
     @abc.abstractmethod
-    def logits(self, ids: IntArray, mask: IntArray) -> FloatArray:
-        """float32 [rows, labels] of padded int64 ids and mask [rows, longest]."""
+    def logits(self, ids: IntArray, mask: IntArray, types: IntArray | None) -> FloatArray:
+        """float32 [rows, labels] of padded int64 ids, mask and, where the model takes them, types [rows, longest]."""
 
     def setup(self) -> None:
         options = self.bundle.manifest.options
@@ -48,16 +49,19 @@ class TextClassifier(Predictor):
         if not self._labels or self._function not in FUNCTIONS:
             raise BundleError(f"{self.bundle.root} names no labels or no known function; run: lukewarm convert --force")
         self._equal_lengths = bool(options.get("equal_lengths"))
+        self._takes_types = bool(options.get("token_types"))
         self._encoder = TextEncoder(self.bundle)
         self.load()
 
     def predict_batch(self, requests: Sequence[Request], cancel: threading.Event = NEVER) -> list[Result]:
-        rows = [self._ids(request) for request in requests]
+        encoded = [self._encode(request) for request in requests]
+        rows = [ids for ids, _ in encoded]
         results: dict[int, Result] = {}
         for indices in batches(rows, equal=self._equal_lengths):
             if cancel.is_set():
                 raise CancelledError
-            for index, scores in zip(indices, self.scores([rows[index] for index in indices]), strict=True):
+            found = self.scores([rows[index] for index in indices], [encoded[index][1] for index in indices])
+            for index, scores in zip(indices, found, strict=True):
                 request = requests[index]
                 assert isinstance(request, ClassificationRequest)
                 results[index] = ClassificationResult(
@@ -69,18 +73,21 @@ class TextClassifier(Predictor):
         """Token ids of texts, shortened where they are too long: for measurements."""
         return self._encoder.rows(texts)
 
-    def scores(self, rows: Sequence[Sequence[int]]) -> FloatArray:
-        """Scores float32 [rows, labels] of token rows."""
-        logits = self.logits(*pad(rows, self.bundle.manifest.pad_token_id or 0))
-        return apply(self._function, logits)
+    def scores(self, rows: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None) -> FloatArray:
+        """Scores float32 [rows, labels] of token rows; without `types` each row is one text."""
+        ids, mask = pad(rows, self.bundle.manifest.pad_token_id or 0)
+        given = None
+        if self._takes_types:
+            given = pad(types or [[0] * len(row) for row in rows], 0)[0]
+        return apply(self._function, self.logits(ids, mask, given))
 
     def check(self, request: Request) -> None:
-        self._ids(request)
+        self._encode(request)
 
     def warm_up(self) -> None:
         self.predict(ClassificationRequest(text="a"))
 
-    def _ids(self, request: Request) -> list[int]:
+    def _encode(self, request: Request) -> tuple[list[int], list[int]]:
         assert isinstance(request, ClassificationRequest)
         if request.top_k is not None and request.top_k > len(self._labels):
             raise RequestError(
@@ -89,7 +96,7 @@ class TextClassifier(Predictor):
                 "$.top_k",
                 allowed=f"1 to {len(self._labels)}",
             )
-        return self._encoder.ids(request.text)
+        return self._encoder.pair(request.text, request.text_pair)
 
 
 def best(labels: Sequence[str], scores: Sequence[float], top_k: int | None) -> list[Label]:

@@ -5,11 +5,13 @@ No numpy here: the ct2 path starts without it. What a converter puts into the bu
   model/                                  the weights, as the backend's own module says
   options.search                          the fields of `Rules` that differ from their defaults
   options.source_prefix                   token ids that every source begins with, such as a language's
+  options.languages                       `ids` by code and `source_id`, where the model has tokens for languages
 """
 
 from __future__ import annotations
 
 import abc
+import dataclasses
 import threading
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import BundleError, RequestError
+from lukewarm.predictors.languages import Languages
 from lukewarm.predictors.predictor import NEVER, Predictor
 from lukewarm.predictors.spec import Task
 from lukewarm.predictors.tasks import FinishReason, Request, Result, TextToTextRequest, TextToTextResult
@@ -37,6 +40,7 @@ class SearchSettings:
     max_new_tokens: int
     num_beams: int = 1
     length_penalty: float = 1.0
+    language_id: int | None = None  # the answer's first token, where the request chose it
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,12 @@ class Rules:
             raise BundleError(
                 f"{bundle.root}: options.search is wrong: {error}; run: lukewarm convert --force"
             ) from error
+
+    def for_request(self, settings: SearchSettings) -> Rules:
+        """These rules with the first token that a request chose by its language."""
+        if settings.language_id is None:
+            return self
+        return dataclasses.replace(self, forced_bos_id=settings.language_id)
 
     def options(self) -> dict[str, Any]:
         """As plain data for a manifest, without what has its default value."""
@@ -142,6 +152,7 @@ class TextToTextPredictor(Predictor):
     def setup(self) -> None:
         self.codec = Codec(self.bundle)
         self.rules = Rules.of(self.bundle)
+        self.languages = Languages.of(self.bundle.manifest.options)
         self.load()
 
     def predict_batch(self, requests: Sequence[Request], cancel: threading.Event = NEVER) -> list[Result]:
@@ -174,7 +185,7 @@ class TextToTextPredictor(Predictor):
         ids = self.codec.encode(request.text)
         if not ids:
             raise RequestError("empty_text", "the text has no tokens", "$.text", allowed="at least one token")
-        return ids
+        return self.languages.source(ids, request.src_lang)
 
     def _settings(self, request: Request) -> SearchSettings:
         assert isinstance(request, TextToTextRequest)
@@ -189,7 +200,8 @@ class TextToTextPredictor(Predictor):
                 allowed=f"1 to {room}",
             )
         penalty = first(request.length_penalty, defaults.length_penalty, 1.0)
-        return SearchSettings(limit, request.num_beams or defaults.num_beams or 1, penalty)
+        beams = request.num_beams or defaults.num_beams or 1
+        return SearchSettings(limit, beams, penalty, self.languages.target(request.tgt_lang))
 
     def _reason(self, hypothesis: Hypothesis, settings: SearchSettings) -> FinishReason:
         """An end token that was forced into the last place is the length's doing."""
@@ -209,14 +221,14 @@ def first(*values: float | None) -> float:
 
 
 def rules_from(generation: Mapping[str, Any], config: Mapping[str, Any]) -> Rules:
-    """The rules in a source's generation_config.json, or else its config.json. Raises ValueError for what is not known.
+    """The rules in a source's generation_config.json; in its config.json where there is none, as transformers does it.
 
-    Only single tokens of `bad_words_ids` are carried. A rule that would change texts and is not carried is refused.
+    Only single tokens of `bad_words_ids` are carried. Raises ValueError for a rule that would change texts and is not.
     """
 
     def value(name: str) -> Any:
         found = generation.get(name)
-        return config.get(name) if found is None else found
+        return config.get(name) if found is None and (not generation or name in _TOKENS) else found
 
     refused = [name for name in _REFUSED if value(name)]
     if refused:
@@ -245,6 +257,7 @@ def rules_from(generation: Mapping[str, Any], config: Mapping[str, Any]) -> Rule
     )
 
 
+_TOKENS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
 _REFUSED = ("encoder_no_repeat_ngram_size", "sequence_bias", "constraints", "force_words_ids", "guidance_scale")
 
 

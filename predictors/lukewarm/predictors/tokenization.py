@@ -68,7 +68,21 @@ class Tokenizer:
         """Token ids of a text. Raises RequestError (at `path`) for text that is too long or not valid Unicode."""
         if len(text) > _PIECE_CHARS:
             self._refuse_endless(text, path)
-        ids = self._ids(text, add_special_tokens, path)
+        ids: list[int] = self._encoding(text, add_special_tokens, path).ids
+        self._check(ids, path)
+        return ids
+
+    def encode_pair(self, text: str, pair: str | None, path: str = "$.text") -> tuple[list[int], list[int]]:
+        """Token ids of one text or two, special tokens between and around them, and which text each belongs to."""
+        for part, place in ((text, path), (pair or "", f"{path}_pair")):
+            if len(part) > _PIECE_CHARS:
+                self._refuse_endless(part, place)
+        found = self._encoding(text if pair is None else (text, pair), True, path)
+        self._check(found.ids, path)
+        return found.ids, found.type_ids
+
+    def _check(self, ids: Sequence[int], path: str) -> None:
+        """Raise RequestError for too many tokens, and for those that the model does not have."""
         if self.context_tokens is not None and len(ids) > self.context_tokens - self._answers:
             raise self._too_long(f"{len(ids)} tokens", path)
         if self.vocab_size is not None and ids and max(ids) >= self.vocab_size:
@@ -76,7 +90,6 @@ class Tokenizer:
             raise RequestError(
                 "unknown_token", f"the tokenizer knows {token!r}, the model does not; leave it out of the text", path
             )
-        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, special tokens left out."""
@@ -120,12 +133,12 @@ class Tokenizer:
         shown = (token_id for token_id in reversed(ids) if not self.is_special(token_id))
         return next(shown, None) in self._byte_ids
 
-    def _ids(self, text: str, add_special_tokens: bool, path: str) -> list[int]:
+    def _encoding(self, text: str | tuple[str, str], add_special_tokens: bool, path: str) -> Any:
         try:
-            ids: list[int] = self._core.encode(text, add_special_tokens=add_special_tokens).ids
+            parts = (text,) if isinstance(text, str) else text
+            return self._core.encode(*parts, add_special_tokens=add_special_tokens)
         except (TypeError, UnicodeEncodeError) as error:  # lone surrogates; JSON decoding has refused them already
             raise RequestError("invalid_text", "the text is not valid Unicode (a lone surrogate)", path) from error
-        return ids
 
     def _refuse_endless(self, text: str, path: str) -> None:
         """Raise for a text that cannot fit, in bounded memory and in the time that a prompt of full length takes."""
@@ -134,7 +147,7 @@ class Tokenizer:
             raise self._too_long(f"{len(text):,} characters", path)
         count = 0
         for number, start in enumerate(range(0, len(text), _PIECE_CHARS), 1):
-            count += len(self._ids(text[start : start + _PIECE_CHARS], False, path))
+            count += len(self._encoding(text[start : start + _PIECE_CHARS], False, path).ids)
             if count > limit + number * _PIECE_SLACK:
                 raise self._too_long(f"{len(text):,} characters, over {limit:,} tokens", path)
 

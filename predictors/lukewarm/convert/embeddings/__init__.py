@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from lukewarm.convert import tokenizer
+from lukewarm.convert.architectures import task_hint
 from lukewarm.convert.embeddings import modules
 from lukewarm.convert.encoders import check_common
 from lukewarm.convert.job import Job
@@ -20,9 +21,8 @@ _HEADS = re.compile(r"For(SequenceClassification|TokenClassification|QuestionAns
 def check(source: Source, backend: str) -> None:
     """Refuse what has no embeddings, or what the backend cannot carry. Imports nothing heavy."""
     name = source.architecture
-    if match := _HEADS.search(name):
-        hint = "; set task: text-classification" if match.group(1) == "SequenceClassification" else ""
-        raise UnsupportedError(f"{name} has another head than an embedding model{hint}")
+    if _HEADS.search(name):
+        raise UnsupportedError(f"{name} has another head than an embedding model{task_hint(name)}")
     if source.config.get("is_encoder_decoder") and not name.endswith("EncoderModel"):
         raise UnsupportedError(f"{name} is an encoder-decoder; set task: text-to-text")
     if backend == "ct2" and source.config.get("model_type") not in CT2:

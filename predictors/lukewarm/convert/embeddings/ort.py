@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lukewarm.convert import embeddings
-from lukewarm.convert.encoders import ORT_PACKAGES, write_graph
+from lukewarm.convert.encoders import ORT_PACKAGES, check_graph, write_graph
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.source import Source
 
@@ -13,6 +13,7 @@ class Converter:
 
     def check(self, source: Source, precision: str) -> None:
         embeddings.check(source, "ort")
+        check_graph(source)
 
     def convert(self, job: Job) -> Converted:
         options = embeddings.write_common(job)

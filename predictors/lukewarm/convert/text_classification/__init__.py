@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lukewarm.convert.architectures import task_hint
 from lukewarm.convert.encoders import check_common, length_options
 from lukewarm.convert.source import Source
 from lukewarm.predictors.errors import SourceError, UnsupportedError
@@ -15,7 +16,8 @@ def check(source: Source) -> None:
     """Refuse what has no sequence-classification head. Imports nothing heavy."""
     if not source.architecture.endswith("ForSequenceClassification"):
         raise UnsupportedError(
-            f"{source.architecture} has no head for text classification; a model named ...ForSequenceClassification has"
+            f"{source.architecture} has no head for text classification, as a model named ...ForSequenceClassification "
+            f"has{task_hint(source.architecture)}"
         )
     check_common(source)
     label_options(source)

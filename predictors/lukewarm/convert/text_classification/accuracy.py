@@ -36,7 +36,8 @@ class ClassificationAccuracy:
         job.progress(f"{job.spec.name}: running the source in fp32 for reference", None)
         model = load_model(job.source, "AutoModelForSequenceClassification")
         function = str(bundle.manifest.options["function"])
-        wanted = np.concatenate([apply(function, _logits(model, row)) for row in rows])
+        types = bool(bundle.manifest.options.get("token_types"))
+        wanted = np.concatenate([apply(function, _logits(model, row, types)) for row in rows])
         if not np.isfinite(wanted).all():
             raise SourceError(f"{job.source.root} computes values that are not numbers: its weights are damaged")
         difference = np.abs(found - wanted)
@@ -58,12 +59,13 @@ class ClassificationAccuracy:
         return lost
 
 
-def _logits(model: Any, row: list[int]) -> Any:
+def _logits(model: Any, row: list[int], types: bool) -> Any:
     import torch
 
-    ids, mask = pad([row], 0)
+    ids, mask = (torch.from_numpy(array) for array in pad([row], 0))
+    given = {"token_type_ids": torch.zeros_like(ids)} if types else {}
     with torch.inference_mode():
-        return model(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits.numpy()
+        return model(input_ids=ids, attention_mask=mask, **given).logits.numpy()
 
 
 measure = ClassificationAccuracy()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from lukewarm.convert import text_classification, tokenizer
-from lukewarm.convert.encoders import HF_PACKAGES
+from lukewarm.convert.encoders import HF_PACKAGES, takes_types
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.loading import save_model
 from lukewarm.convert.source import Source
+
+AUTO = "AutoModelForSequenceClassification"
 
 
 class Converter:
@@ -17,8 +19,11 @@ class Converter:
 
     def convert(self, job: Job) -> Converted:
         tokenizer.write(job.source, job.out)
-        save_model(job, "AutoModelForSequenceClassification")
-        return Converted(options=text_classification.label_options(job.source), packages=self.packages)
+        options = text_classification.label_options(job.source)
+        if takes_types(job.source, AUTO):
+            options["token_types"] = True
+        save_model(job, AUTO)
+        return Converted(options=options, packages=self.packages)
 
 
 converter = Converter()

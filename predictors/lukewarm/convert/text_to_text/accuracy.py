@@ -24,6 +24,7 @@ _SENTENCES, _LONGEST_WORDS, _NEW_TOKENS = 32, 24, 64
 # limits where the spec sets none: chance differences of near ties are no loss, noise is
 _MIN_AGREEMENT = {"fp32": 95.0}
 _MIN_AGREEMENT_OTHER = 50.0
+_MIN_SAME_TEXTS = {"fp32": 0.75}  # one wrong token in each text hardly moves BLEU
 _MAX_BLEU_DROP = 2.0
 
 
@@ -55,6 +56,11 @@ class TextToTextAccuracy:
             least = 100.0 - spec.accuracy.max_bleu_drop
         if not agreement >= least:  # a NaN is not
             lost.append(f"BLEU {agreement:.1f} against the source's own texts, at least {least:g} wanted")
+        same = _MIN_SAME_TEXTS.get(spec.precision, 0.0)
+        if not measured.get("same_texts", 1.0) >= same:
+            lost.append(
+                f"{measured['same_texts']:.0%} of the texts are those of the source, at least {same:.0%} wanted"
+            )
         limit = spec.accuracy.max_bleu_drop if spec.accuracy.max_bleu_drop is not None else _MAX_BLEU_DROP
         if drop is not None and not drop <= limit:
             lost.append(

@@ -41,7 +41,7 @@ class Ct2TextToText(TextToTextPredictor):
         self._model = None
 
     def _arguments(self, sources: Sequence[Sequence[int]], settings: SearchSettings) -> dict[str, Any]:
-        rules, codec = self.rules, self.codec
+        rules, codec = self.rules.for_request(settings), self.codec
         arguments: dict[str, Any] = {
             "source": [codec.pieces(ids) for ids in sources],
             "beam_size": settings.num_beams,

@@ -33,8 +33,8 @@ class HfTextClassifier(TextClassifier):
     def load(self) -> None:
         self._model: Any = _load(self, "AutoModelForSequenceClassification")
 
-    def logits(self, ids: IntArray, mask: IntArray) -> FloatArray:
-        values: FloatArray = _run(self._model, ids, mask).logits.float().cpu().numpy()
+    def logits(self, ids: IntArray, mask: IntArray, types: IntArray | None) -> FloatArray:
+        values: FloatArray = _run(self._model, ids, mask, types).logits.float().cpu().numpy()
         return values
 
     def close(self) -> None:
@@ -50,10 +50,9 @@ def _load(predictor: Predictor, auto_class: str) -> Any:
     )
 
 
-def _run(model: Any, ids: IntArray, mask: IntArray) -> Any:
+def _run(model: Any, ids: IntArray, mask: IntArray, types: IntArray | None = None) -> Any:
     import torch
 
+    given = {"input_ids": ids, "attention_mask": mask} | ({} if types is None else {"token_type_ids": types})
     with torch.inference_mode():
-        return model(
-            input_ids=torch.from_numpy(ids).to(model.device), attention_mask=torch.from_numpy(mask).to(model.device)
-        )
+        return model(**{name: torch.from_numpy(array).to(model.device) for name, array in given.items()})

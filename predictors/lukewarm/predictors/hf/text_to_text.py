@@ -54,6 +54,7 @@ def generate(
             num_beams=settings.num_beams,
             length_penalty=settings.length_penalty,
             do_sample=False,
+            **({} if settings.language_id is None else {"forced_bos_token_id": settings.language_id}),
             stopping_criteria=[lambda tokens, *_, **__: torch.full(tokens.shape[:1], cancel.is_set())],
         )
     rows = out[:, len(rules.start_ids) :].tolist()

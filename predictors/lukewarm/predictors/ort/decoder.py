@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # more tokens than this are read row by row, in chunks: attention holds heads * chunk * length scores at once
 _CHUNK_TOKENS = 1024
+_STEPS_SCORED = 64
 _WATCHED_TOKENS = 128  # shorter runs end before a watching thread could matter
 
 
@@ -62,14 +63,17 @@ class OrtDecoder:
         self._bind_step(len(rows))
 
     def score(self, token_ids: Sequence[int]) -> FloatArray:
-        """Logits [len(token_ids), vocab]: the first half read at once, the rest step by step, as in a real answer."""
+        """Logits [len(token_ids), vocab]: as in a real answer first read in chunks, the end of it step by step."""
         ids = np.array(token_ids, np.int64)
-        half = min((len(ids) + 1) // 2, _CHUNK_TOKENS)
+        read = max((len(ids) + 1) // 2, len(ids) - _STEPS_SCORED)
         self._begin(1, len(ids))
-        self._lengths = np.array([half], np.int32)
-        first = self._read(ids[None, :half], self._lengths, np.arange(half), self._cache)
+        found = []
+        for start in range(0, read, _CHUNK_TOKENS):
+            chunk = ids[None, start : min(start + _CHUNK_TOKENS, read)]
+            self._lengths = np.array([start + chunk.shape[1]], np.int32)
+            found.append(self._read(chunk, self._lengths, np.arange(chunk.shape[1]), self._cache, start).copy())
         self._bind_step(1)
-        return np.concatenate([first, *(self.step(ids[place : place + 1]).copy() for place in range(half, len(ids)))])
+        return np.concatenate([*found, *(self.step(ids[place : place + 1]).copy() for place in range(read, len(ids)))])
 
     def _begin(self, batch: int, capacity: int) -> None:
         self._cache = KeyValueCache.make(self._layers, batch, capacity, self._parts.device)

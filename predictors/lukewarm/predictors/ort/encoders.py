@@ -34,8 +34,8 @@ class OrtTextClassifier(TextClassifier):
     def load(self) -> None:
         self._session: Any = _open(self)
 
-    def logits(self, ids: IntArray, mask: IntArray) -> FloatArray:
-        return _run(self._session, ids, mask)
+    def logits(self, ids: IntArray, mask: IntArray, types: IntArray | None) -> FloatArray:
+        return _run(self._session, ids, mask, types)
 
     def close(self) -> None:
         self._session = None
@@ -46,6 +46,7 @@ def _open(predictor: Predictor) -> Any:
     return open_graph(predictor.bundle.path(GRAPH), predictor.runtime, prepack=prepack)
 
 
-def _run(session: Any, ids: IntArray, mask: IntArray) -> FloatArray:
-    values: FloatArray = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+def _run(session: Any, ids: IntArray, mask: IntArray, types: IntArray | None = None) -> FloatArray:
+    given = {"input_ids": ids, "attention_mask": mask} | ({} if types is None else {"token_type_ids": types})
+    values: FloatArray = session.run(None, given)[0]
     return values

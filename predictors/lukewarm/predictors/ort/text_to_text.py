@@ -22,7 +22,7 @@ class OrtTextToText(TextToTextPredictor):
     ) -> list[Hypothesis]:
         ids, mask = pad(sources, self.bundle.manifest.pad_token_id or 0)
         steps = OrtSteps(self._graphs, {"input_ids": ids, "attention_mask": mask})
-        return search(steps, len(sources), settings, self.rules, cancel)
+        return search(steps, len(sources), settings, self.rules.for_request(settings), cancel)
 
     def close(self) -> None:
         del self._graphs
