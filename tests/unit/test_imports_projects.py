@@ -169,7 +169,7 @@ class Main:
         return self.upper.up(text)
 
     @bentoml.api
-    def look(self, picture: Picture, n: int = 1) -> int:
+    def look(self, picture: Picture, context: bentoml.Context, n: int = 1) -> int:
         return n
 """
 
@@ -186,6 +186,8 @@ def test_of_several_bento_apis_one_is_chosen_by_its_name(tmp_path: Path) -> None
     assert run(["import", str(root), "--entry", "look"]) == 0
     written = (root / "lukewarm_predictor.py").read_text()
     assert "def predict(self, *, picture: bytes, n: int = 1)" in written, "a type's other name is understood"
+    assert "self.arguments(picture=picture, n=n), context=foreign.bento_context())" in written
+    assert Path(foreign.bento_context().temp_dir).is_dir()
     with pytest.raises(SourceError, match="unknown API 'lok'"):
         import_project(root, entry="lok")
 
@@ -203,6 +205,19 @@ def test_text_is_never_a_path_of_the_callers_choice() -> None:
     assert foreign.fit(Path, base64.b64encode(b"x").decode()).read_bytes() == b"x"
     with pytest.raises(ValueError, match="not base64"):
         foreign.fit(Path, "/etc/passwd")
+
+
+def test_files_of_a_request_go_when_the_next_one_comes() -> None:
+    def function(file: Any) -> None:
+        """Only its signature counts."""
+
+    function.__annotations__["file"] = Path
+    arguments = foreign.Arguments(function)
+    first, folder = arguments(file=b"a")["file"], Path(foreign.bento_context().temp_dir)
+    (folder / "out").write_text("b")
+    assert first.read_bytes() == b"a"
+    second = arguments(file=b"c")["file"]
+    assert (first.exists(), folder.exists(), second.exists()) == (False, False, True)
 
 
 def test_the_field_that_a_pydantic_model_refuses_is_named() -> None:

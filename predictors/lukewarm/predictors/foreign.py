@@ -16,6 +16,7 @@ from typing import Any
 
 from lukewarm.predictors.errors import BundleError
 from lukewarm.predictors.foreign_sdks import (
+    bento_context,
     cog_models,
     potassium_sdk,
     potassium_stub,
@@ -28,6 +29,7 @@ from lukewarm.predictors.foreign_values import Arguments, awaited, fit, pieces, 
 __all__ = [  # what generated predictors call
     "Arguments",
     "awaited",
+    "bento_context",
     "cog_models",
     "fit",
     "pieces",

@@ -6,12 +6,20 @@ import contextlib
 import importlib.util
 import json
 import sys
+import tempfile
 import types
 from collections.abc import Iterator
 from typing import Any
 
 from lukewarm.predictors.errors import RequestError
-from lukewarm.predictors.foreign_values import pieces, plain
+from lukewarm.predictors.foreign_values import pieces, plain, until_next_request
+
+
+def bento_context() -> Any:
+    """What stands in for `bentoml.Context`: a folder for the files of one request, and nothing of HTTP."""
+    folder = until_next_request(tempfile.mkdtemp(prefix="lukewarm-"))
+    nothing = types.SimpleNamespace(headers={}, cookies={}, query_params={}, status_code=200)
+    return types.SimpleNamespace(temp_dir=folder, state={}, request=nothing, response=nothing)
 
 
 def cog_models() -> None:

@@ -10,7 +10,9 @@ import importlib
 import inspect
 import io
 import os
+import shutil
 import tempfile
+import threading
 import types
 import typing
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping, Sequence
@@ -36,7 +38,11 @@ class Arguments:
             self.hints = {}
 
     def __call__(self, **given: Any) -> dict[str, Any]:
-        """Keyword arguments. Raises RequestError naming the input that its own type refuses."""
+        """Keyword arguments. Raises RequestError naming the input that its own type refuses.
+
+        Files of the request before are deleted: one request runs at a time, and a disk fills.
+        """
+        _delete_files()
         made = {}
         for name, value in given.items():
             if value is msgspec.UNSET:
@@ -162,6 +168,31 @@ def _loop() -> asyncio.AbstractEventLoop:
     return _loops[os.getpid()]
 
 
+class _Files(threading.local):
+    """Of the request that runs in this thread: an engine's worker is one."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = []
+
+
+_files = _Files()
+
+
+def until_next_request(path: str) -> str:
+    """Delete this file or folder when the next request comes to this thread."""
+    _files.paths.append(path)
+    return path
+
+
+def _delete_files() -> None:
+    while _files.paths:
+        path = _files.paths.pop()
+        if os.path.isdir(path):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            Path(path).unlink(missing_ok=True)
+
+
 def _is_file(kind: type) -> bool:
     """Whether a request carries values of this type as bytes, in base64: paths, open files, pictures."""
     picture = kind.__name__ == "Image" and kind.__module__.startswith("PIL")
@@ -194,7 +225,8 @@ def _of_bytes(kind: type, value: bytes) -> Any:
     if kind.__name__ == "Image" and kind.__module__.startswith("PIL"):
         picture = importlib.import_module("PIL.Image")
         return picture.open(io.BytesIO(value))
-    with tempfile.NamedTemporaryFile(delete=False, prefix="lukewarm-") as stream:  # it goes with the container
+    with tempfile.NamedTemporaryFile(delete=False, prefix="lukewarm-") as stream:
+        until_next_request(stream.name)
         stream.write(value)
     if issubclass(kind, PurePath):
         return kind(stream.name)

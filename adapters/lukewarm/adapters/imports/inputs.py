@@ -12,6 +12,7 @@ from typing import Any
 from lukewarm.adapters.imports.source import Notes, constant, dotted
 
 UNSET = "UNSET"  # the user's own default is taken, whatever it is
+CONTEXT = "bentoml.Context"  # the annotation of an input that no request gives: a stand-in is handed over
 _SCALARS = ("str", "int", "float", "bool", "bytes")
 _CONTAINERS = {
     **dict.fromkeys(("list", "List", "Sequence", "Iterable", "tuple", "Tuple", "set", "Set"), "list"),
@@ -85,6 +86,10 @@ class _Reader:
 
     def read(self, argument: ast.arg, default: ast.expr | None) -> Input | None:
         last = self.last(argument.annotation) if argument.annotation else ""
+        if last in ("Context", "ServiceContext") and not default:
+            why = "has a temp_dir here, and an empty request and response"
+            self.notes.lose(self.file, argument.lineno, f"Context parameter {argument.arg!r}", why)
+            return Input(argument.arg, CONTEXT, None)
         if last in _CONTEXTS:
             what = f"{last} parameter {argument.arg!r}"
             why = "a request has none here" + (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pprint import pformat
 from typing import Any
 
-from lukewarm.adapters.imports.inputs import Input
+from lukewarm.adapters.imports.inputs import CONTEXT, Input
 from lukewarm.adapters.imports.source import Function
 
 HEAD = '''"""Runs the project's own code unchanged behind the lukewarm contract. By `lukewarm import`; yours to edit."""
@@ -32,7 +32,7 @@ _CLASS = """class Imported:{separate}
         self.arguments = foreign.Arguments(self.user.{method})
 
     def predict(self{signature}) -> Any:
-        return foreign.pieces(self.user.{method}(**self.arguments({given})))
+        return foreign.pieces(self.user.{method}(**self.arguments({given}){contexts}))
 """
 
 _FUNCTION = """class Imported:{separate}
@@ -41,7 +41,7 @@ _FUNCTION = """class Imported:{separate}
         self.arguments = foreign.Arguments(self.user.{method})
 
     def predict(self{signature}) -> Any:
-        return foreign.pieces(self.user.{method}(**self.arguments({given})))
+        return foreign.pieces(self.user.{method}(**self.arguments({given}){contexts}))
 """
 
 _TRUSS = """CONFIG = {config}
@@ -99,12 +99,15 @@ def predictor_of_class(
     `join`: pieces of text that it yields are one text.
     """
     template = _FUNCTION if name is None else _CLASS
+    contexts = [item.name for item in inputs if item.annotation == CONTEXT]
+    inputs = [item for item in inputs if item.annotation != CONTEXT]
     return HEAD + template.format(
         file=file,
         name=name,
         method=method.name,
         signature=", *, " + ", ".join(map(_declared, inputs)) if inputs else "",
         given=", ".join(f"{item.name}={item.name}" for item in inputs),
+        contexts="".join(f", {item}=foreign.bento_context()" for item in contexts),
         separate="" if join else "\n    join = False  # yielded texts make a list\n",
         first="foreign.cog_models()\n        " if cog else "",
     )
