@@ -110,8 +110,10 @@ class LoadContract:
         level, callers = checked(adapter)["overload"].level, 8
         room = self.slots + LIMITS.queue
         for attempt in range(ATTEMPTS):
+            payload = {"prompt": "word " * (20 + 20 * attempt)}  # so long that all callers are there before it ends
             with concurrent.futures.ThreadPoolExecutor(callers) as pool:
-                answers = list(pool.map(lambda _: server.request(LONG, timeout_s=60, settle_s=0), range(callers)))
+                asked = [pool.submit(server.request, payload, timeout_s=60, settle_s=0) for _ in range(callers)]
+                answers = [one.result() for one in asked]
             good = [answer for answer in answers if answer.ok]
             busy = [answer for answer in answers if not answer.ok]
             assert good

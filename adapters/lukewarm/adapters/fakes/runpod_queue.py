@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-POLL_S = 5.0  # how long a worker's question for work stays open
+POLL_S = 1.0  # how long a worker's question for work stays open; a stopping worker waits for its end
 SYNC_S = 90.0  # how long /runsync waits
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT")
 
