@@ -202,10 +202,12 @@ def cancelled_inside(model: Any, before: str) -> bool:
             time.sleep(0.001)
 
     real_run, real_join = BoundRun._run, BoundRun._join
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(CancelledError):
+    decoder = model.decoder(cancel)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(BoundRun, "_run", run)
         patch.setattr(BoundRun, "_join", join)
-        model.decoder(cancel).prefill(np.ones((1, 8), np.int64), np.array([8]), 16)
+        with pytest.raises(CancelledError):
+            decoder.prefill(np.ones((1, 8), np.int64), np.array([8]), 16)
     return bool(joined)
 
 
