@@ -186,8 +186,8 @@ SEQ2SEQ: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
             "encoder_ffn_dim": 64,
             "decoder_ffn_dim": 64,
             "max_position_embeddings": 256,
-            "pad_token_id": 1,
-            "bos_token_id": 0,
+            "pad_token_id": 0,  # its positions are counted as if no other number were possible
+            "bos_token_id": 1,
             "eos_token_id": 2,
             "decoder_start_token_id": 2,
             "init_std": 0.4,
@@ -199,7 +199,14 @@ SEQ2SEQ: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {**_SMALL, "src_vocab_size": VOCAB_SIZE, "tgt_vocab_size": VOCAB_SIZE, "langs": ["en", "de"]},
         {},
     ),
-    "switch": ("SwitchTransformersConfig", {**_T5, "num_experts": 4}, {}),
+    "switch": ("SwitchTransformersConfig", {**_T5, "num_decoder_layers": 2, "num_experts": 4}, {}),
+    "mvp": ("MvpConfig", _SMALL, {"forced_eos_token_id": 2}),
+    "plbart": ("PLBartConfig", _SMALL, {}),
+    "bigbird-pegasus": (
+        "BigBirdPegasusConfig",
+        {**_SMALL, "block_size": 4, "num_random_blocks": 1, "attention_type": "original_full"},
+        {},
+    ),
     "nllb-moe": ("NllbMoeConfig", {**_SMALL, "num_experts": 4}, {"forced_bos_token_id": 5}),
     "bert2bert": ("", {}, {}),
 }
@@ -254,7 +261,7 @@ def seq2seq(kind: str) -> Path:
         "decoder_start_token_id": start,
         "eos_token_id": 2,
         "bos_token_id": 0,
-        "pad_token_id": 1,
+        "pad_token_id": shape.get("pad_token_id", 1),
         "max_length": 40,
         **generation,
     }

@@ -39,8 +39,13 @@ GENAI = frozenset(
 )  # fmt: skip
 
 
-# model types that torch.onnx was seen to fail on: mixtures of experts, whose weights it would have to gather per token
-NO_GRAPH = frozenset({"afmoe", "mixtral", "qwen3_moe"})
+# model types that were seen to have no graph: experts chosen per token, states for keys, attention of their own kind
+NO_GRAPH = frozenset(
+    {
+        "afmoe", "bailing_hybrid", "bloom", "deepseek_v2", "deepseek_v4", "falcon_mamba", "gpt_oss", "mamba", "mixtral",
+        "mpt", "olmo_hybrid", "qwen2_moe", "qwen3_5_text", "qwen3_moe", "qwen3_next", "xglm",
+    }
+)  # fmt: skip
 
 
 def check_causal(source: Source, backend: str) -> None:
