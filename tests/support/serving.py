@@ -57,7 +57,7 @@ class ServerProcess:
             except ValueError:
                 self.other.append(text)
 
-    def wait_for(self, wanted: Any, timeout_s: float = 30.0) -> dict[str, Any]:
+    def wait_for(self, wanted: Any, timeout_s: float = 120.0) -> dict[str, Any]:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             for line in self.lines:
@@ -68,7 +68,7 @@ class ServerProcess:
             time.sleep(0.01)
         raise AssertionError(f"no such log line; exit code {self.process.poll()}; {self.lines[-5:]} {self.other[-5:]}")
 
-    def wait_ready(self, timeout_s: float = 30.0) -> None:
+    def wait_ready(self, timeout_s: float = 120.0) -> None:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             with contextlib.suppress(httpx.TransportError):
@@ -77,7 +77,7 @@ class ServerProcess:
             time.sleep(0.02)
         raise AssertionError("not ready in time")
 
-    def stop(self, timeout_s: float = 20.0) -> int:
+    def stop(self, timeout_s: float = 60.0) -> int:
         """SIGTERM, then the exit code."""
         if self.process.poll() is None:
             self.process.terminate()
