@@ -90,7 +90,7 @@ def test_the_command_writes_the_page_or_says_what_to_run(
 def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A start that failed is told and taken again, two failures end a contender, and nothing is done twice."""
     made = [
-        Contender(target="bento", kind=OWN, key="a", packages=("small==1",)),
+        Contender(target="bento", kind=OWN, key="a", packages=("small==1",), own_bytes=3),
         Contender(target="bento", kind=HELLO, key="b", unsized="their image"),
         Contender(target="modal", kind=OWN, reason="no modal here"),
     ]
@@ -131,6 +131,7 @@ def test_a_run_goes_on_where_it_was_interrupted(tmp_path: Path, monkeypatch: pyt
     assert own.figures[FIRST].n == 5
     assert own.failures == ["port taken"]
     assert own.installed is not None
+    assert own.installed.bytes == 5 + 3
     assert (theirs.status, theirs.reason) == ("failed", "port taken")
     assert theirs.not_measured == {"installed": "their image"}
     assert broken.reason == "no modal here"

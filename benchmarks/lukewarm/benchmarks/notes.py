@@ -35,6 +35,7 @@ FRAMEWORK = (
     "where the platform runs any container. Added: the difference, with its 95 % bootstrap interval. CPU: processor "
     "time of all of the server's processes until then. Installed: the packages of the image, without a model's run "
     "time, really installed into a fresh folder with their bytecode (ours: as the artifact's recipe says, with what "
-    "the platform's builder adds), without Python itself. Memory: resident in all of the server's processes then. "
+    "the platform's builder adds, and our sources in the artifact), without Python itself. "
+    "Memory: resident in all of the server's processes then. "
     f"{SPREAD}"
 )

@@ -45,6 +45,7 @@ class Contender:
     requirements: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()  # pinned, as its image gets them
     closed: bool = False  # `packages` are all: installed without what they ask for
+    own_bytes: int = 0  # of the artifact without its weights: our sources and its entry
     unsized: str = ""  # why its packages cannot be counted
     reason: str = ""
 

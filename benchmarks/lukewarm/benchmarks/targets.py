@@ -107,6 +107,7 @@ def _contenders(folder: Path, progress: Progress) -> Iterator[Contender]:
         yield Contender(
             target=row.name, kind=OWN, key=f"{row.name} {artifact.key}", folder=out, adapter=adapter,
             requirements=needs, packages=(*artifact.requirements, *sdk), closed=artifact.closed and not sdk,
+            own_bytes=artifact.total_bytes - artifact.weights_bytes,
         )  # fmt: skip
         if theirs is not None:
             yield theirs
@@ -145,7 +146,7 @@ def _sizes(contenders: Sequence[Contender], file: Path, *, resume: bool, show: P
     known = {size.key: size for size in record.read_lines(file, Size) if size.installed}
     found = {}
     for number, contender in enumerate(contenders):
-        key = record.digest(contender.packages, contender.closed, contender.unsized)
+        key = record.digest(contender.packages, contender.closed, contender.own_bytes, contender.unsized)
         if key not in known:
             show(f"installing the packages of {contender.target}, {contender.kind}", number / len(contenders))
             known[key] = _size(contender, key)
@@ -160,12 +161,19 @@ def _size(contender: Contender, key: str) -> Size:
         return Size(schema=SCHEMA, key=key, reason=contender.unsized)
     try:
         made = installed.afresh(contender.packages, closed=contender.closed)
-        return Size(schema=SCHEMA, key=key, installed=made)
+        return Size(schema=SCHEMA, key=key, installed=_with_own(made, contender.own_bytes))
     except LukewarmError:
         try:
             return Size(schema=SCHEMA, key=key, installed=installed.measure(contender.requirements), reason=HERE)
         except MissingExtra as error:
             return Size(schema=SCHEMA, key=key, reason=str(error))
+
+
+def _with_own(made: Installed, own_bytes: int) -> Installed:
+    """The packages and what the artifact brings beside them."""
+    if not own_bytes:
+        return made
+    return Installed(bytes=made.bytes + own_bytes, packages={**made.packages, "lukewarm, in the artifact": own_bytes})
 
 
 def _base(contender: Contender, size: Size, call: bench.Run, key: str) -> Record:
