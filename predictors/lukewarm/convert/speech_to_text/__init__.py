@@ -20,12 +20,7 @@ CTC = frozenset(  # a letter for each place of the raw sound: our own reading of
         "Wav2Vec2ConformerForCTC", "WavLMForCTC",
     }
 )  # fmt: skip
-PROCESSED = frozenset(  # by transformers alone
-    {
-        "MoonshineForConditionalGeneration", "Speech2TextForConditionalGeneration", "SpeechEncoderDecoderModel",
-        "SpeechT5ForSpeechToText",
-    }
-)  # fmt: skip
+PROCESSED = frozenset({"MoonshineForConditionalGeneration"})  # by transformers alone
 PREPROCESSOR = "preprocessor_config.json"
 _KEPT = ("sampling_rate", "n_fft", "hop_length", "chunk_length", "feature_size")
 _RAW = "Wav2Vec2FeatureExtractor"
