@@ -50,7 +50,7 @@ def arguments(source: Source, auto_class: str) -> dict[str, Any]:
     if auto_class != "AutoModel":
         return {}
     library = frameworks.transformers()
-    config = library.AutoConfig.from_pretrained(source.root, local_files_only=True, trust_remote_code=False)
+    config = frameworks.configuration(source)
     try:
         accepted = inspect.signature(library.AutoModel._model_mapping[type(config)].__init__).parameters
     except KeyError as error:
@@ -61,7 +61,7 @@ def arguments(source: Source, auto_class: str) -> dict[str, Any]:
 def takes_types(source: Source, auto_class: str) -> bool:
     """Whether tokenizer and model both have token types: which of two texts a token belongs to."""
     library = frameworks.transformers()
-    config = library.AutoConfig.from_pretrained(source.root, local_files_only=True, trust_remote_code=False)
+    config = frameworks.configuration(source)
     try:
         model = getattr(library, auto_class)._model_mapping[type(config)]
     except KeyError as error:

@@ -49,8 +49,18 @@ def load_causal_lm(source: Source | Path, dtype: str = "float32", **options: Any
     return model.eval()
 
 
+def configuration(source: Source) -> Any:
+    """The source's configuration by transformers' class for it. Raises UnsupportedError."""
+    try:
+        return transformers().AutoConfig.from_pretrained(source.root, local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError) as error:
+        raise UnsupportedError(f"transformers cannot read {source.root}: {_first_line(error)}") from error
+
+
 def _first_line(error: BaseException) -> str:
     """One line of a library's message; some say what is wrong in the second one only."""
     if "ignore_mismatched_sizes" in (text := str(error)):  # it points to a report that was not printed
         return "its weights have other shapes than config.json says"
+    if "does not recognize this architecture" in text:
+        return "it has no such model type; code that a model brings along (auto_map) is never run"
     return " ".join(text.split())[:300] or type(error).__name__

@@ -29,9 +29,9 @@ def load_model(source: Source, auto_class: str, dtype: str = "float32", **option
             **options,
         )
     except (ValueError, KeyError, ImportError) as error:
-        raise UnsupportedError(f"transformers cannot load {source.root}: {_first_line(error)}") from error
+        raise UnsupportedError(f"transformers cannot load {source.root}: {frameworks._first_line(error)}") from error
     except (OSError, RuntimeError) as error:
-        raise SourceError(f"transformers cannot load {source.root}: {_first_line(error)}") from error
+        raise SourceError(f"transformers cannot load {source.root}: {frameworks._first_line(error)}") from error
     missing = sorted(key for key in report["missing_keys"] if not any(word in key for word in _HARMLESS))
     if missing:
         raise SourceError(f"{source.root} lacks {len(missing)} weights of its architecture, first {missing[0]}")
@@ -48,7 +48,3 @@ def save_model(job: Job, auto_class: str) -> None:
         return
     job.progress(f"{job.spec.name}: saving at {precision}", None)
     load_model(job.source, auto_class, to_hf.DTYPES[precision]).save_pretrained(model)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
