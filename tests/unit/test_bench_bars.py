@@ -113,6 +113,13 @@ def test_a_runtime_that_survives_no_fork_is_named(rows: list[Record]) -> None:
     assert find(rows, "fork").note == "survives no fork: ct2"
 
 
+def test_an_open_bar_says_why(rows: list[Record]) -> None:
+    text = "\n".join(performance_doc.why_open(rows))
+    assert "- one artifact: " in text
+    assert "- fork" not in text, "it is reached"
+    assert performance_doc.why_open(rows[:1]) == []
+
+
 def test_without_the_suite_there_are_no_bars() -> None:
     assert bars.judge([]) == []
     with pytest.raises(SpecError, match="bench --suite performance"):

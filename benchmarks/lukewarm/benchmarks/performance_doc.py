@@ -30,6 +30,18 @@ TIMING = (
 )
 NO_TIMING = "GPT-2, which is for timing\nat a shape that everybody knows, was not part of this run."
 
+# what an open bar waits for, by the beginning of its figure; the figures stand in docs/ort.md
+WHY_OPEN = {
+    "throughput, batch": "32 rows of 32 + 32 tokens are some 490 billion operations of SmolLM2-135M. Three times "
+    "transformers needs over 200 billion a second with everything else free: about the peak of two AVX2 cores in fp32. "
+    "The 8-bit blocks that lose less than 1 % reach about 100, and whole rows at 8 bits some 250 but lose more than 1 % "
+    "(`docs/ort.md`, batches).",
+    "one artifact": "8-bit weights are packed at every start; fp32 that is not packed starts sooner, and is slower "
+    "from then on (`docs/ort.md`, not reached).",
+    "fork from a warm parent": "the fork itself takes 3 to 15 ms; the rest is reading the prompt on one thread, "
+    "because a runtime's other threads do not survive a fork.",
+}
+
 
 def table(records: Sequence[Record]) -> Table | None:
     """The bars as a table; None without rows of the performance suite."""
@@ -59,6 +71,13 @@ def _row(line: bars.Line) -> Row:
     return Row((*head, Cell(value(line.value, line.unit), spread, "best"), Cell(n), *limits))
 
 
+def why_open(records: Sequence[Record]) -> list[str]:
+    """One line for every kind of bar that is open and has an explanation."""
+    figures = [line.figure for line in bars.judge(records) if line.verdict == "open"]
+    found = {name: why for name, why in WHY_OPEN.items() if any(figure.startswith(name) for figure in figures)}
+    return ["\n### Why open\n", *(f"- {name}: {why}" for name, why in found.items())] if found else []
+
+
 def value(number: float, unit: str) -> str:
     """A bar's number with its unit."""
     if unit == "×":
@@ -73,7 +92,7 @@ def page(records: Sequence[Record]) -> str:
     if bar_table is None:
         raise SpecError(f"no records of the performance suite; run: {COMMAND}")
     gpt2 = TIMING if any(row.case.model == bars.MODEL_FREE for row in mine) else NO_TIMING
-    parts = [HEAD.format(subtitle=subtitle(mine), gpt2=gpt2), "## Bars\n", words.markdown(bar_table)]
+    parts = [HEAD.format(subtitle=subtitle(mine), gpt2=gpt2), "## Bars\n", words.markdown(bar_table), *why_open(mine)]
     for model in dict.fromkeys(row.case.model for row in mine):
         for suite, title in ((SUITE, ""), (f"{SUITE}-dropped", ", page cache dropped")):
             rows = [row for row in mine if row.suite == suite and row.case.model == model]
