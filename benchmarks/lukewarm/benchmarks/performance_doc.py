@@ -34,8 +34,8 @@ NO_TIMING = "GPT-2, which is for timing\nat a shape that everybody knows, was no
 WHY_OPEN = {
     "throughput, batch": "32 rows of 32 + 32 tokens are some 490 billion operations of SmolLM2-135M. Three times "
     "transformers needs over 200 billion a second with everything else free: about the peak of two AVX2 cores in fp32. "
-    "The 8-bit blocks that lose less than 1 % reach about 100, and whole rows at 8 bits some 250 but lose more than 1 % "
-    "(`docs/ort.md`, batches).",
+    "The 8-bit blocks that lose less than 1 % reach about 100, and whole rows at 8 bits some 250 but lose more than 1 "
+    "% (`docs/ort.md`, batches).",
     "one artifact": "8-bit weights are packed at every start; fp32 that is not packed starts sooner, and is slower "
     "from then on (`docs/ort.md`, not reached).",
     "fork from a warm parent": "the fork itself takes 3 to 15 ms; the rest is reading the prompt on one thread, "
