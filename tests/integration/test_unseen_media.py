@@ -141,7 +141,9 @@ def first_segments(tokens: list[int]) -> list[int]:
 @pytest.mark.parametrize(("kind", "backend"), [
     ("times", "hf"),
     *(pytest.param(kind, backend, marks=pytest.mark.slow) for kind in unseen_media.WHISPERS
-      for backend in ("hf", "ort", "ct2") if (kind, backend) != ("times", "hf")),
+      for backend in ("hf", "ort", "ct2")
+      # CTranslate2 hears languages by the size of OpenAI's own vocabulary only
+      if (kind, backend) != ("times", "hf") and (backend != "ct2" or kind == "en")),
 ])  # fmt: skip
 def test_whispers_languages_tasks_and_times(tmp_path: Path, kind: str, backend: str) -> None:
     import torch

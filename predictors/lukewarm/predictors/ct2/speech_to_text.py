@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from lukewarm.predictors.ct2.loading import load_model
+from lukewarm.predictors.errors import RequestError
 from lukewarm.predictors.speech_to_text import Heard, SpeechSettings, SpeechToText
 from lukewarm.predictors.text_to_text import Hypothesis, SearchSettings
 
@@ -54,7 +55,13 @@ class Ct2SpeechToText(SpeechToText):
     def _languages(self, view: Any, count: int, language: int | None) -> list[int | None]:
         if language is not None or not self.languages:
             return [language] * count
-        heard = self._model.detect_language(view)
+        try:
+            heard = self._model.detect_language(view)
+        except RuntimeError as error:  # it knows languages by the size of OpenAI's vocabulary alone
+            raise RequestError(
+                "language_needed", "CTranslate2 cannot hear this model's language; say it (or set it in the model's "
+                "generation_config.json), or use backend ort", "$.language", allowed="a language's code",
+            ) from error  # fmt: skip
         return [self.tokenizer.token_id(best[0][0]) or self.languages[0] for best in heard]
 
     def _hypothesis(self, tokens: list[int], settings: SearchSettings, language: int | None) -> Hypothesis:
