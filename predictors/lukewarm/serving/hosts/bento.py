@@ -8,6 +8,10 @@ from lukewarm.serving.engine import Engine
 def lifecycle(engine: Engine) -> type:
     """What a service class inherits: it loads beside the server's start, says when it is ready, and drains."""
     import bentoml
+    from starlette.convertors import PathConvertor
+
+    # a mount's pattern stops at a line break: such a path would get Starlette's plain 404 and never reach our app
+    PathConvertor.regex = "(?s:.*)"
 
     class Lifecycle:
         def __init__(self) -> None:
