@@ -11,6 +11,7 @@ from typing import Any
 
 from lukewarm.predictors.errors import BundleError, RequestError
 from lukewarm.predictors.hf.loading import load_model, prepare_torch, torch_dtype
+from lukewarm.predictors.hf.text_to_text import search_options
 from lukewarm.predictors.media_to_text import ImageToText, MediaToText
 from lukewarm.predictors.predictor import NEVER
 from lukewarm.predictors.speech_to_text import refuse_whispers, samples_of
@@ -82,12 +83,7 @@ class Processed(MediaToText):
         with torch.inference_mode():
             row = self.model.generate(
                 **{name: placed(value) for name, value in features.items()},
-                max_new_tokens=settings.max_new_tokens,
-                max_length=None,
-                num_beams=settings.num_beams,
-                length_penalty=settings.length_penalty,
-                do_sample=False,
-                stopping_criteria=[lambda tokens, *_, **__: torch.full(tokens.shape[:1], cancel.is_set())],
+                **search_options(settings, cancel),
             )[0].tolist()
         if row[: len(self.rules.start_ids)] == list(self.rules.start_ids):
             row = row[len(self.rules.start_ids) :]

@@ -49,16 +49,25 @@ def generate(
         out = model.generate(
             input_ids=torch.from_numpy(ids).to(model.device),
             attention_mask=torch.from_numpy(mask).to(model.device),
-            max_new_tokens=settings.max_new_tokens,
-            max_length=None,
-            num_beams=settings.num_beams,
-            length_penalty=settings.length_penalty,
-            do_sample=False,
             **({} if settings.language_id is None else {"forced_bos_token_id": settings.language_id}),
-            stopping_criteria=[lambda tokens, *_, **__: torch.full(tokens.shape[:1], cancel.is_set())],
+            **search_options(settings, cancel),
         )
     rows = out[:, len(rules.start_ids) :].tolist()
     return [_hypothesis(row, rules, pad_id, cancel) for row in rows]
+
+
+def search_options(settings: SearchSettings, cancel: threading.Event) -> dict[str, Any]:
+    """The keywords of transformers' `generate` for a search that ends early when `cancel` is set."""
+    import torch
+
+    return {
+        "max_new_tokens": settings.max_new_tokens,
+        "max_length": None,
+        "num_beams": settings.num_beams,
+        "length_penalty": settings.length_penalty,
+        "do_sample": False,
+        "stopping_criteria": [lambda tokens, *_, **__: torch.full(tokens.shape[:1], cancel.is_set())],
+    }
 
 
 def _hypothesis(row: list[int], rules: Rules, pad_id: int, cancel: threading.Event) -> Hypothesis:
