@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from lukewarm.predictors.startup import beside, huge_heap
+from lukewarm.predictors.startup import HugeHeap, beside
 
 # where blocks lie: made by the first thread before, by new threads inside, by the first thread afterwards
 _PLACES = """
 import ctypes, sys, threading
-from lukewarm.predictors.startup import huge_heap
+from lukewarm.predictors.startup import HugeHeap
 
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
@@ -36,7 +36,7 @@ def by_a_thread(size):
     return found[0]
 
 before = in_heap(1 << 20)
-with huge_heap(64 << 20):
+with HugeHeap(64 << 20):
     start, end = heap()
     reserved = end - start >= 64 << 20
     inside = all(by_a_thread(1 << 20) for _ in range(32))
@@ -54,13 +54,13 @@ def test_no_heap_is_made_where_nothing_is_copied(monkeypatch: pytest.MonkeyPatch
         raise AssertionError("the C library was asked")
 
     monkeypatch.setattr("lukewarm.predictors.startup._libc", asked)
-    with huge_heap(0):
+    with HugeHeap(0):
         pass
 
 
 def test_another_c_library_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lukewarm.predictors.startup._libc", lambda: None)
-    with huge_heap(64 << 20):
+    with HugeHeap(64 << 20):
         pass
 
 

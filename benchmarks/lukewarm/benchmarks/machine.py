@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lukewarm.benchmarks.record import Machine
-from lukewarm.predictors.predictor import available_cpus
+from lukewarm.predictors.cpus import available_cpus
 
 FLAGS = (
     "sse4_2", "avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",

@@ -17,8 +17,8 @@ from lukewarm.cli import cuda
 from lukewarm.cli.common import STATE_DIR, json_option, print_json, spec_option
 from lukewarm.predictors import specfile
 from lukewarm.predictors.bundle import Bundle
+from lukewarm.predictors.cpus import available_cpus
 from lukewarm.predictors.errors import BundleError, LukewarmError
-from lukewarm.predictors.predictor import available_cpus
 
 Status = Literal["ok", "note", "fail"]
 _MARK = {"ok": "ok  ", "note": "note", "fail": "FAIL"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from lukewarm.predictors.bundle import Bundle, Manifest
+from lukewarm.predictors.cpus import available_cpus
 from lukewarm.predictors.errors import UnsupportedError
 from lukewarm.predictors.registry import BACKENDS
 from lukewarm.predictors.spec import Task
@@ -121,7 +122,9 @@ def _carries(backend: str, task: Task) -> bool:
         return False
 
 
-def load_predictor(root: Path | Bundle, runtime: Runtime | None = None, *, warm_up: bool = False) -> Predictor:
+def load_predictor(
+    root: os.PathLike[str] | str | Bundle, runtime: Runtime | None = None, *, warm_up: bool = False
+) -> Predictor:
     """From a bundle's directory to a Predictor that is set up. Raises BundleError, MissingExtra, UnsupportedError."""
     bundle = root if isinstance(root, Bundle) else Bundle.open(Path(root))
     predictor = backend_of(bundle.manifest.backend).create(bundle, runtime or Runtime())
@@ -129,24 +132,3 @@ def load_predictor(root: Path | Bundle, runtime: Runtime | None = None, *, warm_
     if warm_up:
         predictor.warm_up()
     return predictor
-
-
-def available_cpus() -> int:
-    """Processors this process may use: the affinity mask, capped by the cgroup's CPU quota (v1 and v2), at least 1."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(count, int(quota))) if quota else max(1, count)
-
-
-def _cgroup_quota() -> float | None:
-    try:
-        words = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return None if words[0] == "max" else int(words[0]) / int(words[1])
-    except (OSError, ValueError, IndexError):
-        pass
-    try:
-        quota = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text())
-        period = int(Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text())
-        return quota / period if quota > 0 else None
-    except (OSError, ValueError, ZeroDivisionError):
-        return None

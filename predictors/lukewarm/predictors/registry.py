@@ -82,7 +82,7 @@ BACKENDS = Registry(
     "lukewarm.backends",
     (
         Row("hf", f"{_P}.hf", "backend", "hf"),
-        Row("ort", f"{_P}.ort", "backend", "ort"),
+        Row("ort", f"{_P}.ort.backend", "backend", "ort"),
         Row("ct2", f"{_P}.ct2", "backend", "ct2"),
         Row("bnb", f"{_P}.bnb", "backend", "bnb"),
         Row("echo", f"{_P}.echo", "backend"),

@@ -1,15 +1,20 @@
-"""What shortens a cold start on every backend: files read ahead, a model opened beside the tokenizer, huge pages."""
+"""What shortens a cold start on every backend: files read ahead, a model opened beside the tokenizer, huge pages.
+
+Light: some of it runs before anything else is imported.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from collections.abc import Callable
 
-T = TypeVar("T")
+TYPE_CHECKING = False  # typing's own takes 5 ms to import
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 # mallopt's parameters and madvise's advice, from glibc's malloc.h and Linux' mman.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
@@ -19,14 +24,16 @@ _HUGE_BYTES = 2 << 20
 _KEPT_BYTES = 32 << 20  # the largest threshold glibc takes, and what it would come to by itself
 
 
-def read_ahead(path: Path) -> None:
+def read_ahead(path: Path | str) -> None:
     """Ask the kernel to read a file into its cache meanwhile; a hint, never an error."""
-    with contextlib.suppress(OSError, AttributeError):
+    try:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
         finally:
             os.close(descriptor)
+    except (OSError, AttributeError):
+        pass
 
 
 def beside(call: Callable[[], T], after: Callable[[], object] | None = None) -> Callable[[], T]:
@@ -52,34 +59,41 @@ def beside(call: Callable[[], T], after: Callable[[], object] | None = None) -> 
             after()
         if "error" in outcome:
             raise outcome["error"]
-        return cast(T, outcome["result"])
+        result: T = outcome["result"]
+        return result
 
     return wait
 
 
-@contextlib.contextmanager
-def huge_heap(size_bytes: int) -> Iterator[None]:
-    """Allocations made inside, in threads begun inside too, come from a heap that asks the kernel for huge pages.
+class HugeHeap:
+    """Inside, allocations in threads begun inside too come from a heap that asks the kernel for huge pages.
 
     A model's weights are copied into many blocks of a megabyte or so; glibc maps each one by itself, too small for a
     huge page, and each costs hundreds of page faults. Enter it before the thread begins that allocates, which would
     bring a heap of its own; it may still be given the heap of a thread that has ended, and then little is gained.
     Elsewhere than on glibc nothing changes.
     """
-    libc = _libc() if size_bytes >= _HUGE_BYTES else None
-    if libc is None:
-        yield
-        return
-    libc.mallopt(_ARENA_MAX, 1)
-    libc.mallopt(_MMAP_MAX, 0)
-    libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
-    try:
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+        self._libc = _libc() if size_bytes >= _HUGE_BYTES else None
+
+    def __enter__(self) -> None:
+        libc, size_bytes = self._libc, self._size_bytes
+        if libc is None:
+            return
+        libc.mallopt(_ARENA_MAX, 1)
+        libc.mallopt(_MMAP_MAX, 0)
+        libc.mallopt(_TRIM_THRESHOLD, 2**31 - 1)
         if block := libc.malloc(size_bytes + _HUGE_BYTES):
             start = -(-block // _HUGE_BYTES) * _HUGE_BYTES
             libc.madvise(start, size_bytes // _HUGE_BYTES * _HUGE_BYTES, _HUGEPAGE)
             libc.free(block)
-        yield
-    finally:
+
+    def __exit__(self, *_: object) -> None:
+        libc = self._libc
+        if libc is None:
+            return
         libc.mallopt(_ARENA_MAX, 0)
         libc.mallopt(_MMAP_MAX, _MMAP_COUNT)
         libc.mallopt(_MMAP_THRESHOLD, _KEPT_BYTES)
@@ -87,7 +101,7 @@ def huge_heap(size_bytes: int) -> Iterator[None]:
 
 
 def _libc() -> Any | None:
-    """glibc, with the functions that `huge_heap` calls; None elsewhere."""
+    """glibc, with the functions that `HugeHeap` calls; None elsewhere."""
     import ctypes
 
     try:

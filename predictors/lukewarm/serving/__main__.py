@@ -9,8 +9,9 @@ from pathlib import Path
 
 import click
 
+from lukewarm.predictors.cpus import available_cpus
 from lukewarm.predictors.errors import LukewarmError
-from lukewarm.predictors.predictor import Runtime, available_cpus
+from lukewarm.predictors.predictor import Runtime
 from lukewarm.serving import logs
 from lukewarm.serving.engine import Engine
 from lukewarm.serving.server import bind, leave_on_signals, serve, url_of

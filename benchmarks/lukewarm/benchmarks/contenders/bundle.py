@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 
 def load(job: dict[str, Any]) -> Any:
     """Open the bundle at `job["path"]` and set its Predictor up, as a server does."""
-    from lukewarm.predictors.predictor import Runtime, load_predictor
+    from lukewarm.predictors import load_predictor
 
-    return load_predictor(Path(job["path"]), Runtime(threads=job["threads"], options=job["options"]))
+    return load_predictor(job["path"], threads=job["threads"], options=job["options"])
 
 
 def run(model: Any, inputs: list[str], new_tokens: int) -> dict[str, Any]:

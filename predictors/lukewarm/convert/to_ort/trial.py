@@ -31,10 +31,11 @@ def main() -> None:
 
     from lukewarm.predictors.ort.decoder import OrtDecoder
     from lukewarm.predictors.ort.parts import Parts
+    from lukewarm.predictors.ort.session import open_graphs
     from lukewarm.predictors.predictor import NEVER, Runtime
 
     layers, *graphs = sys.argv[1:]
-    parts = Parts.open([Path(graph) for graph in graphs], Runtime(threads=1, device="cpu"), prepack=False)
+    parts = Parts(open_graphs([Path(graph) for graph in graphs], Runtime(threads=1, device="cpu"), prepack=False))
     decoder = OrtDecoder(parts, [(heads, size) for heads, size in json.loads(layers)], NEVER)
     logits = decoder.prefill(np.ones((2, 3), np.int64), np.array([3, 2]), 8)
     decoder.keep(np.array([1]))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lukewarm.predictors.ort.cache import KeyValueCache
-from lukewarm.predictors.ort.session import open_graph, run
-from lukewarm.predictors.predictor import Runtime
-from lukewarm.predictors.startup import beside
+from lukewarm.predictors.ort.session import run
 
 if TYPE_CHECKING:
     from lukewarm.predictors.generation import FloatArray
@@ -23,15 +19,6 @@ if TYPE_CHECKING:
 
 class Parts:
     """One session over the whole graph, or two over its halves; what each takes, looked up once."""
-
-    @classmethod
-    def open(cls, paths: Sequence[Path], runtime: Runtime, *, prepack: bool = True) -> Parts:
-        """All at once, each in a thread of its own: most of it is packing weights. Raises as `open_graph` does."""
-        first, *others = [functools.partial(open_graph, path, runtime, prepack=prepack) for path in paths]
-        if runtime.thread_count() == 1:  # nothing to divide
-            return cls([first(), *(other() for other in others)])
-        opening = [beside(other) for other in others]
-        return cls([first(), *(opened() for opened in opening)])
 
     def __init__(self, sessions: Sequence[Any]) -> None:
         self.sessions = sessions
@@ -71,7 +58,7 @@ class BoundRun:
 
     def run(self, cancel: threading.Event, *, watch: bool) -> None:
         """One run of every part. With `watch` a cancel signal stops it within moments: CancelledError."""
-        run(self._run, cancel, watch=watch)
+        run(self._parts.sessions[0], self._run, cancel, watch=watch)
 
     def _run(self, options: Any) -> None:
         for place, (session, binding) in enumerate(zip(self._parts.sessions, self._bindings, strict=True)):

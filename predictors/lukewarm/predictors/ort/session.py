@@ -1,34 +1,71 @@
-"""Opens ONNX Runtime sessions over graphs that were finished at conversion: nothing is optimised at start."""
+"""Opens ONNX Runtime sessions over graphs that were finished at conversion: nothing is optimised at start.
+
+On the CPU through the C library, which is there sooner (`capi.py`); on a device, or without that library, through the
+Python package. Both kinds of session have the same methods.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lukewarm.predictors.errors import BundleError, CancelledError, MissingExtra, UnsupportedError
-from lukewarm.predictors.predictor import NEVER, Runtime, available_cpus
+from lukewarm.predictors.ort.c_session import RunOptions, Session, SessionOptions, Value
+from lukewarm.predictors.ort.opening import engine_for, entries
+from lukewarm.predictors.predictor import NEVER, Runtime
+from lukewarm.predictors.startup import beside
 
+if TYPE_CHECKING:
+    import numpy as np
+
+# numpy's modules that do nothing but add docstrings
+_DOCSTRINGS = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
 _WATCH_S = 0.02  # how late a cancel signal may be seen during a run
 
 
 def library() -> Any:
     """The onnxruntime module; its telemetry is switched off before it is imported. Raises MissingExtra."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    # numpy's BLAS would start threads for products that we never ask of it: a fifth of numpy's import
-    before = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        import onnxruntime
+        with one_blas_thread():
+            import onnxruntime
     except ImportError as error:
         raise MissingExtra("onnxruntime", "ort") from error
+    return onnxruntime
+
+
+@contextlib.contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Import numpy inside: its BLAS would start threads for products that we never ask of it, a fifth of its import.
+
+    The docstrings of its C functions, a tenth, stay out too.
+    """
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if "numpy" not in sys.modules:
+        for name in _DOCSTRINGS:
+            sys.modules.setdefault(name, types.ModuleType(name))
+    try:
+        yield
     finally:
         if before is None:
             os.environ.pop("OPENBLAS_NUM_THREADS", None)
-    return onnxruntime
+
+
+def open_graphs(paths: Sequence[Path], runtime: Runtime, *, prepack: bool = True) -> list[Any]:
+    """All at once, each in a thread of its own: most of it is packing weights. Raises as `open_graph` does."""
+    first, *others = [functools.partial(open_graph, path, runtime, prepack=prepack) for path in paths]
+    if runtime.thread_count() == 1:  # nothing to divide
+        return [first(), *(other() for other in others)]
+    opening = [beside(other) for other in others]
+    return [first(), *(opened() for opened in opening)]
 
 
 def open_graph(path: Path, runtime: Runtime, *, prepack: bool = True) -> Any:
@@ -37,29 +74,45 @@ def open_graph(path: Path, runtime: Runtime, *, prepack: bool = True) -> Any:
     Without `prepack` the weights stay where they are mapped: no copy at start, somewhat slower in batches.
     `runtime.options` are session configuration entries.
     """
+    threads = runtime.thread_count()
+    configuration = entries(threads, prepack, runtime.options)
+    engine = engine_for(runtime.device)
+    try:
+        if engine is not None:
+            return Session(str(path), SessionOptions(engine, threads, configuration))
+        return _open(path, threads, configuration, runtime.device)
+    except (MissingExtra, UnsupportedError):
+        raise
+    except Exception as error:  # ONNX Runtime's exceptions share no base class
+        raise unloadable(path, error) from error
+
+
+def unloadable(path: Path, error: Exception) -> BundleError:
+    """What to tell of a graph that ONNX Runtime does not open."""
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return BundleError(f"{path} cannot be loaded: {line[:300]}; run: lukewarm convert --force")
+
+
+def _open(path: Path, threads: int, configuration: Mapping[str, str], device: str) -> Any:
+    """A session of the Python package."""
     ort = library()
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.intra_op_num_threads = runtime.thread_count()
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.enable_mem_pattern = False  # one pattern would be kept for every shape ever seen
     options.log_severity_level = 3
-    entries = {
-        "session.force_spinning_stop": "1",  # idle threads cost money where CPU time is billed
-        "session.intra_op.spin_duration_us": "3000",  # new ones would spin for some 40 ms, while weights are packed
-    }
-    if runtime.thread_count() > available_cpus():
-        entries["session.intra_op.allow_spinning"] = "0"
-    if not prepack:
-        entries["session.disable_prepacking"] = "1"
-    for key, value in {**entries, **runtime.options}.items():
-        options.add_session_config_entry(str(key), str(value))
-    try:
-        return ort.InferenceSession(str(path), options, providers=providers(runtime.device))
-    except Exception as error:  # ONNX Runtime's exceptions share no base class
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BundleError(f"{path} cannot be loaded: {line[:300]}; run: lukewarm convert --force") from error
+    for key, value in configuration.items():
+        options.add_session_config_entry(key, value)
+    return ort.InferenceSession(str(path), options, providers=providers(device))
+
+
+def value_for(session: Any, array: np.ndarray[Any, np.dtype[Any]]) -> Any:
+    """An array as `run_with_ort_values` of this kind of session takes it."""
+    if isinstance(session, Session):
+        return Value.of(session.engine, array)
+    return library().OrtValue.ortvalue_from_numpy(array)
 
 
 def providers(device: str) -> list[Any]:
@@ -78,14 +131,17 @@ def providers(device: str) -> list[Any]:
     return [("CUDAExecutionProvider", cuda), "CPUExecutionProvider"]
 
 
-def run(call: Callable[[Any], object], cancel: threading.Event, *, watch: bool) -> None:
-    """`call(RunOptions or None)`. With `watch` a cancel signal stops its runs within moments: CancelledError."""
+def run(session: Any, call: Callable[[Any], object], cancel: threading.Event, *, watch: bool) -> None:
+    """`call(RunOptions or None)`, for runs of sessions like this one.
+
+    With `watch` a cancel signal stops them within moments: CancelledError.
+    """
     if cancel.is_set():
         raise CancelledError
     if not watch or cancel is NEVER:
         call(None)
         return
-    with _terminated_by(cancel) as options:
+    with _terminated_by(session, cancel) as options:
         try:
             call(options)
         except Exception as error:  # a terminated run raises the runtime's general failure
@@ -95,9 +151,9 @@ def run(call: Callable[[Any], object], cancel: threading.Event, *, watch: bool) 
 
 
 @contextlib.contextmanager
-def _terminated_by(cancel: threading.Event) -> Iterator[Any]:
+def _terminated_by(session: Any, cancel: threading.Event) -> Iterator[Any]:
     """RunOptions whose `terminate` follows `cancel`."""
-    options = library().RunOptions()
+    options = RunOptions(session.engine) if isinstance(session, Session) else library().RunOptions()
     done = threading.Event()
 
     def watch() -> None:

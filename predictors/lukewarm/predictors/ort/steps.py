@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lukewarm.predictors.bundle import Bundle
-from lukewarm.predictors.ort.session import open_graph
+from lukewarm.predictors.ort.session import open_graph, value_for
 from lukewarm.predictors.predictor import Runtime
 
 if TYPE_CHECKING:
@@ -54,22 +54,22 @@ class OrtSteps:
         """`inputs` are the encoder's, by name; `attention_mask` int64 [sentences, length] if the source is padded."""
         self._graphs = graphs
         mask = inputs.get("attention_mask")
-        self._mask = None if mask is None or not graphs.takes_mask else _value(mask)
-        feeds = {name: _value(array) for name, array in inputs.items() if name in graphs.encoder_inputs}
+        self._mask = None if mask is None or not graphs.takes_mask else self._value(mask)
+        feeds = {name: self._value(array) for name, array in inputs.items() if name in graphs.encoder_inputs}
         found = graphs.encoder.run_with_ort_values(graphs.cross_names, feeds)
         self._cross = dict(zip(graphs.cross_names, found, strict=True))
         count = next(iter(inputs.values())).shape[0]
-        self._past = [_value(_empty(shape, count)) for shape in graphs.past_shapes]
+        self._past = [self._value(_empty(shape, count)) for shape in graphs.past_shapes]
         self._beams = 1
         self._position = 0
 
     def step(self, tokens: IntArray, origin: IntArray) -> FloatArray:
         graphs = self._graphs
-        feeds = {"tokens": _value(tokens[:, None]), "rows": _value(origin)}
+        feeds = {"tokens": self._value(tokens[:, None]), "rows": self._value(origin)}
         if self._mask is not None:
             feeds["attention_mask"] = self._mask
         if graphs.takes_position:
-            feeds["position"] = _value(np.array([self._position], np.int64))
+            feeds["position"] = self._value(np.array([self._position], np.int64))
         feeds.update((name, value) for name, value in self._cross.items() if name not in graphs.unused_cross)
         feeds.update(zip(graphs.past_names, self._past, strict=True))
         logits, *self._past = graphs.decoder.run_with_ort_values(graphs.output_names, feeds)
@@ -77,11 +77,14 @@ class OrtSteps:
         values: FloatArray = logits.numpy()
         return values
 
+    def _value(self, array: Array) -> Any:
+        return value_for(self._graphs.decoder, np.ascontiguousarray(array))
+
     def sentences(self, kept: IntArray, beams: int) -> None:
         rows = (kept * self._beams).repeat(beams)
-        self._cross = {name: _value(value.numpy()[rows]) for name, value in self._cross.items()}
+        self._cross = {name: self._value(value.numpy()[rows]) for name, value in self._cross.items()}
         if self._mask is not None:
-            self._mask = _value(self._mask.numpy()[rows])
+            self._mask = self._value(self._mask.numpy()[rows])
         self._beams = beams
 
 
@@ -89,9 +92,3 @@ def _empty(shape: list[Any], count: int) -> Array:
     """The past before the first token: no places, or a zero state where every size but the rows is fixed."""
     sizes = [count, *(size if isinstance(size, int) else 0 for size in shape[1:])]
     return np.zeros(sizes, np.float32)
-
-
-def _value(array: Array) -> Any:
-    import onnxruntime
-
-    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))

@@ -10,44 +10,68 @@ what the one before leaves.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lukewarm.predictors.ahead import take
 from lukewarm.predictors.decoder_generator import DecoderGenerator
 from lukewarm.predictors.generation import Decoder
-from lukewarm.predictors.ort.session import library
+from lukewarm.predictors.ort.capi import OrtError
+from lukewarm.predictors.ort.opening import GRAPH, begin
+from lukewarm.predictors.ort.session import library, one_blas_thread, open_graphs, unloadable
 from lukewarm.predictors.predictor import NEVER
-from lukewarm.predictors.startup import beside, huge_heap, read_ahead
+from lukewarm.predictors.startup import beside
 
 if TYPE_CHECKING:
     from lukewarm.predictors.generation import FloatArray
+    from lukewarm.predictors.ort.parts import Parts
 
-GRAPH = "model.onnx"
-WEIGHTS = "model/model.onnx.data"
-# reading the tokenizer holds the interpreter's lock in one go: a session not past Python yet would wait for it
-_HEAD_START_S = 0.02
+# imports and the tokenizer hold the interpreter's lock for long: a session not past Python yet would wait for it
+_HEAD_START_S = 0.002
 
 
 class OrtTextGenerator(DecoderGenerator):
     """fp32, 8- and 4-bit weights; `Runtime.options` are session configuration entries."""
 
+    _sessions: list[Any]
+
     def load(self) -> Callable[[], object]:
-        weights = self.bundle.root / WEIGHTS
-        read_ahead(weights)
-        self._prepack = bool(self.bundle.manifest.options.get("prepack", True))
-        # packed weights are copies of those in the file, with a sum for each block
-        copied_bytes = weights.stat().st_size * 5 // 4 if self._prepack and weights.exists() else 0
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(huge_heap(copied_bytes))
-            library()
-            opened = beside(self._open, stack.pop_all().close)
-        if len(self._graphs()) > 1:
-            time.sleep(_HEAD_START_S)
-        return opened
+        opened = self._begin()
+        time.sleep(_HEAD_START_S)
+        try:
+            with one_blas_thread():
+                from lukewarm.predictors import decoding  # noqa: F401 - and numpy, which the first request needs
+        except BaseException:
+            opened()  # a thread must not outlive a failed setup
+            raise
+
+        def wait() -> None:
+            options = self.bundle.manifest.options
+            self._layers = [(int(heads), int(size)) for heads, size in options["layers"]]
+            try:
+                self._sessions = opened()
+            except OrtError as error:
+                raise unloadable(self.bundle.path("model"), error) from error
+
+        return wait
+
+    def _begin(self) -> Callable[[], list[Any]]:
+        """Open the graphs, in threads; the function returned waits for them."""
+        runtime, manifest = self.runtime, self.bundle.manifest
+        settings = (runtime.threads, runtime.device, runtime.options)
+        graphs = [self.bundle.path(f"model/{name}") for name in manifest.options.get("parts", [GRAPH])]
+        begun: Callable[[], list[Any]] | None = take(self.bundle.root, *settings)
+        if begun is None:
+            about = {"backend": manifest.backend, "task": manifest.task, "options": manifest.options}
+            begun = begin(str(self.bundle.root), about, *settings)
+        if begun is not None:
+            return begun
+        library()  # imports are for this thread
+        prepack = bool(manifest.options.get("prepack", True))
+        return beside(functools.partial(open_graphs, graphs, runtime, prepack=prepack))
 
     def decoder(self, cancel: threading.Event) -> Decoder:
         from lukewarm.predictors.ort.decoder import OrtDecoder
@@ -59,15 +83,13 @@ class OrtTextGenerator(DecoderGenerator):
 
         return OrtDecoder(self._parts, self._layers, NEVER).score(token_ids)
 
-    def close(self) -> None:
-        self._parts: Any = None
-
-    def _open(self) -> None:
+    @functools.cached_property
+    def _parts(self) -> Parts:
+        """Made at the first run, from numpy on."""
         from lukewarm.predictors.ort.parts import Parts
 
-        options = self.bundle.manifest.options
-        self._layers = [(int(heads), int(size)) for heads, size in options["layers"]]
-        self._parts = Parts.open(self._graphs(), self.runtime, prepack=self._prepack)
+        return Parts(self._sessions)
 
-    def _graphs(self) -> list[Path]:
-        return [self.bundle.path(f"model/{name}") for name in self.bundle.manifest.options.get("parts", [GRAPH])]
+    def close(self) -> None:
+        self._sessions = []
+        self.__dict__.pop("_parts", None)

@@ -1,0 +1,95 @@
+"""Opens the graphs of a text-generation bundle through the C library, each in a thread of its own.
+
+Light: it may run before anything else is imported (`ahead.py`), as opening is what a cold start waits for longest.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from lukewarm.predictors.cpus import available_cpus
+from lukewarm.predictors.ort import capi
+from lukewarm.predictors.ort.c_session import Session, SessionOptions
+from lukewarm.predictors.startup import HugeHeap, beside, read_ahead
+
+TYPE_CHECKING = False  # typing's own takes 5 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+GRAPH = "model.onnx"
+WEIGHTS = "model/model.onnx.data"
+
+
+def engine_for(device: str) -> capi.Api | None:
+    """The C library, if it is there and a session on `device` would run on the CPU."""
+    engine = capi.api() if device in ("cpu", "auto") else None
+    if engine and device == "auto" and "CUDAExecutionProvider" in engine.available_providers():
+        return None
+    return engine
+
+
+def entries(threads: int, prepack: bool, options: Mapping[str, Any]) -> dict[str, str]:
+    """Session configuration entries; `options` are the caller's own."""
+    found = {
+        "session.force_spinning_stop": "1",  # idle threads cost money where CPU time is billed
+        "session.intra_op.spin_duration_us": "3000",  # new ones would spin for some 40 ms, while weights are packed
+    }
+    if threads > available_cpus():
+        found["session.intra_op.allow_spinning"] = "0"
+    if not prepack:
+        found["session.disable_prepacking"] = "1"
+    return {**found, **{str(key): str(value) for key, value in options.items()}}
+
+
+def begin(
+    root: str, manifest: Mapping[str, Any], threads: int, device: str, options: Mapping[str, Any]
+) -> Callable[[], list[Session]] | None:
+    """Open a bundle's graphs, if they can be opened this way; the function returned waits for them.
+
+    `manifest` is the bundle's own, `threads` 0 is all. Raises OrtError, at once or when waited for.
+    """
+    if manifest.get("backend") != "ort" or manifest.get("task") != "text-generation":
+        return None
+    engine = engine_for(device)
+    if engine is None:
+        return None
+    of_bundle = manifest.get("options") or {}
+    graphs = [os.path.join(root, "model", str(name)) for name in of_bundle.get("parts") or [GRAPH]]
+    weights = os.path.join(root, WEIGHTS)
+    threads = threads or available_cpus()
+    prepack = bool(of_bundle.get("prepack", True))
+    read_ahead(weights)
+    # packed weights are copies of those in the file, with a sum for each block
+    copied_bytes = os.stat(weights).st_size * 5 // 4 if prepack and os.path.exists(weights) else 0
+    return _open(engine, graphs, threads, entries(threads, prepack, options), HugeHeap(copied_bytes))
+
+
+def _open(
+    engine: capi.Api, graphs: Sequence[str], threads: int, configuration: Mapping[str, str], heap: HugeHeap
+) -> Callable[[], list[Session]]:
+    """At once, or one after the other where there is one thread to divide."""
+
+    def session(graph: str) -> Session:
+        return Session(graph, SessionOptions(engine, threads, configuration))
+
+    heap.__enter__()
+    if threads == 1:
+        waits = [beside(lambda: [session(graph) for graph in graphs])]
+    else:
+        waits = [beside(lambda graph=graph: [session(graph)]) for graph in graphs]  # type: ignore[misc]
+
+    def wait() -> list[Session]:
+        failures: list[Exception] = []
+        sessions: list[Session] = []
+        for opened in waits:
+            try:
+                sessions += opened()
+            except Exception as error:  # noqa: BLE001 - the other threads must end too; raised again below
+                failures.append(error)
+        heap.__exit__()
+        if failures:
+            raise failures[0]
+        return sessions
+
+    return wait
