@@ -121,8 +121,11 @@ def peak_memory_bytes() -> int:
 
 
 def modules() -> list[str]:
-    """Top-level modules that this process imported: what the run time really needs."""
+    """Top-level modules that this process imported or mapped a library of: what the run time really needs."""
     loaded = {name.partition(".")[0] for name, module in sys.modules.items() if module is not None}
+    with contextlib.suppress(OSError), open("/proc/self/maps") as maps:
+        mapped = {line.rstrip().rpartition("/site-packages/")[2] for line in maps if "/site-packages/" in line}
+        loaded |= {path.partition("/")[0] for path in mapped if "/" in path and ".libs/" not in path}
     return sorted(loaded - set(sys.stdlib_module_names))
 
 

@@ -2,7 +2,7 @@
 
 `python slim.py [SITE]` works on the site-packages of the Python that runs it, or on the folder SITE. It knows nothing
 but the standard library, so that a Dockerfile can run it in the same line as pip. Every package that it changed is
-imported afterwards in a process of its own; one that does not load gets its files back.
+loaded afterwards in a process of its own; one that does not load gets its files back.
 """
 
 from __future__ import annotations
@@ -24,12 +24,19 @@ UNUSED: dict[str, tuple[str, ...]] = {
         "**/tests/**/[!_]*", "**/*.pyi", "**/*.pxd", "**/*.pyx", "**/*.a", "_core/include", "_core/lib", "random/lib",
         "random/_examples", "f2py", "distutils", "_pyinstaller", "_core/_simd*.so", "_core/_*_tests*.so",
     ),
-    # the Python module is linked with the whole engine; the shared library is for programs in C
-    "onnxruntime": ("capi/libonnxruntime.so*", "transformers", "quantization", "tools", "datasets", "backend"),
+    # the engine is there twice, in the Python module and as a library in C: the predictors open the library
+    "onnxruntime": (
+        "capi/onnxruntime_pybind11_state*.so", "transformers", "quantization", "tools", "datasets", "backend",
+    ),
     "tokenizers": ("**/*.pyi",),
     "ctranslate2": (),
     "msgspec": ("**/*.pyi",),
 }  # fmt: skip
+# what has to work afterwards, where it is not the import; SITE stands for the folder
+LOADS = {
+    "onnxruntime": "import ctypes, glob; ctypes.CDLL(glob.glob(SITE + '/onnxruntime/capi/libonnxruntime.so*')[0])",
+}
+_ON_GPUS = "onnxruntime/capi/libonnxruntime_providers_cuda.so"  # with it the Python module is what opens sessions
 LEAST_GAIN = 0.05  # of a library's bytes; less is not worth a rewrite
 _PT_LOAD = 1
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")  # ELF64, little endian: x86-64 and arm64
@@ -44,7 +51,7 @@ def slim(site: Path, python: str | None = None) -> dict[str, int]:
     """
     saved: dict[str, int] = {}
     for package, patterns in UNUSED.items():
-        if not (site / package).is_dir():
+        if not (site / package).is_dir() or (package == "onnxruntime" and (site / _ON_GPUS).exists()):
             continue
         with tempfile.TemporaryDirectory(dir=site, prefix=".slim-") as aside:
             moved = _set_aside(site, package, patterns, Path(aside))
@@ -150,8 +157,9 @@ def _restore(kept: Path, place: Path) -> None:
 
 
 def _broken(site: Path, package: str, python: str) -> str:
-    """The last line of what importing it says; empty if it loads."""
-    code = f"import sys; sys.path.insert(0, {str(site)!r}); import {package}"
+    """The last line of what loading it says; empty if it loads."""
+    loads = LOADS.get(package, f"import {package}").replace("SITE", repr(str(site)))
+    code = f"import sys; sys.path.insert(0, {str(site)!r}); {loads}"
     env = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [python, "-c", code]
     try:
