@@ -34,13 +34,7 @@ class begun:
         self._restore = (sys.getswitchinterval(), gc.isenabled())
         gc.disable()  # imports make nothing that it could collect
         sys.setswitchinterval(_SWITCH_S)
-        try:
-            wait = _begin(*self._arguments)
-        except Exception:  # noqa: BLE001 - the predictor will say what is wrong
-            return
-        if wait is not None:
-            with _lock:
-                _begun[self._key] = wait
+        start(*self._arguments)
 
     def __exit__(self, *_: object) -> None:
         interval_s, collecting = self._restore
@@ -53,6 +47,17 @@ class begun:
                 wait()
             except Exception:  # noqa: BLE001 - nobody asked for it
                 return
+
+
+def start(root: os.PathLike[str] | str, threads: int, device: str, options: Mapping[str, Any]) -> None:
+    """Begin to open the bundle at `root`, for a predictor that will surely be set up in this process."""
+    try:
+        wait = _begin(os.fspath(root), threads, device, options)
+    except Exception:  # noqa: BLE001 - the predictor will say what is wrong
+        return
+    if wait is not None:
+        with _lock:
+            _begun[_key(root, threads, device, options)] = wait
 
 
 def take(root: os.PathLike[str] | str, threads: int, device: str, options: Mapping[str, Any]) -> Any:

@@ -9,12 +9,7 @@ from pathlib import Path
 
 import click
 
-from lukewarm.predictors.cpus import available_cpus
-from lukewarm.predictors.errors import LukewarmError
-from lukewarm.predictors.predictor import Runtime
-from lukewarm.serving import logs
-from lukewarm.serving.engine import Engine
-from lukewarm.serving.server import bind, leave_on_signals, serve, url_of
+from lukewarm.predictors import ahead
 
 log = logging.getLogger("lukewarm.server")
 
@@ -40,10 +35,20 @@ def default_port() -> int:
 )
 def main(root: Path, host: str, port: int | None, workers: int, **options: object) -> None:
     """Serve ROOT: an artifact folder (bundle/ and lukewarm.json) or a bundle's directory."""
+    threads, device = int(str(options["threads"])), str(options["device"])
+    if workers == 1:  # the modules of a server take as long to import as the model to open
+        ahead.start(root if (root / "bundle.json").is_file() else root / "bundle", threads, device, {})
+    from lukewarm.predictors.cpus import available_cpus
+    from lukewarm.predictors.errors import LukewarmError
+    from lukewarm.predictors.predictor import Runtime
+    from lukewarm.serving import logs
+    from lukewarm.serving.engine import Engine
+    from lukewarm.serving.server import bind, leave_on_signals, serve, url_of
+
     leave_on_signals()
     logs.configure(str(options["log_level"]))
-    threads = int(str(options["threads"])) or (max(1, available_cpus() // workers) if workers > 1 else 0)
-    runtime = Runtime(threads=threads, device=str(options["device"]))
+    threads = threads or (max(1, available_cpus() // workers) if workers > 1 else 0)
+    runtime = Runtime(threads=threads, device=device)
     exit_early = bool(options["exit_on_failed_setup"])
     port = default_port() if port is None else port
     try:
