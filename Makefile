@@ -5,6 +5,9 @@ TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
 QUICK ?=
+JOBS ?= 2
+PYTEST := $(BIN)/python -m pytest -q
+WORKERS := -n $(JOBS) --dist worksteal
 BENCH_FLAGS := $(if $(QUICK),--quick,)
 PROMPT := The capital of France is
 
@@ -41,7 +44,7 @@ demo: env
 	print(f'predict: {a!r}\nbento:   {b!r}'); raise SystemExit(a != b)"
 	@echo "== 6/6 done: open report/report.html (also report.md, records.jsonl, cost.txt there)"
 
-## make test          everything: lint, types, unit, models, servers, the built wheel
+## make test          everything: lint, types, unit, models, servers, the built wheel (JOBS=2 tests at a time)
 test: env check unit test-models test-servers test-wheel
 
 ## make check         ruff and mypy --strict
@@ -52,23 +55,23 @@ check: env
 
 ## make unit          tests without models and servers, a minute or two
 unit: env
-	$(BIN)/python -m pytest -q -m "not models and not servers and not engine and not demo and not gpu and not slow and not wheel"
+	$(PYTEST) $(WORKERS) -m "not models and not servers and not engine and not demo and not gpu and not slow and not wheel"
 
 ## make test-models   small random models through every backend, precision and task
 test-models: env
-	$(BIN)/python -m pytest -q -m "models and not servers and not gpu and not slow and not demo"
+	$(PYTEST) $(WORKERS) -m "models and not servers and not gpu and not slow and not demo"
 
 ## make test-servers  the contract on every platform's real local server
 test-servers: env
-	$(BIN)/python -m pytest -q -m "servers and not gpu and not slow and not demo"
+	$(PYTEST) $(WORKERS) -m "servers and not gpu and not slow and not demo"
 
 ## make test-fuzz     the contract's slow cases: schemathesis on every route, parity, goodput; an hour or so
 test-fuzz: env
-	$(BIN)/python -m pytest -q -m "slow and not gpu and not demo" tests/contract tests/integration/test_serving_*.py
+	$(PYTEST) -m "slow and not gpu and not demo" tests/contract tests/integration/test_serving_*.py
 
 ## make test-wheel    the built wheel in clean environments, one extra at a time
 test-wheel: env
-	$(BIN)/python -m pytest -q -m "wheel and not slow"
+	$(PYTEST) -m "wheel and not slow"
 
 ## make test-engine   images built and run by a real container engine (installs one from Debian; needs root)
 test-engine: env

@@ -114,6 +114,7 @@ def test_a_huge_body_gets_its_answer(server: ServerProcess) -> None:
     assert predict(server, prompt="still here").status_code == 200
 
 
+@pytest.mark.alone
 def test_answers_do_not_wait_for_acknowledgements(server: ServerProcess) -> None:
     """A delayed ACK would cost each answer 40 ms, but for the first few of a connection."""
     wanted, times = 10, []
@@ -262,6 +263,7 @@ def test_the_deadline_answers_504(tmp_path: Path) -> None:
         assert predict(server, prompt="a").status_code == 200
 
 
+@pytest.mark.alone
 def test_no_collapse_at_three_times_the_capacity(tmp_path: Path) -> None:
     """An open load of three times what the model can do: at least 90 % of its capacity comes out as answers."""
     with running(echo_artifact(tmp_path, delay_s=0.015, limits={"queue": 8})) as server, httpx.Client() as client:

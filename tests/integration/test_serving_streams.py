@@ -53,6 +53,7 @@ def two_streams(root: Path) -> list[str]:
     return arrivals
 
 
+@pytest.mark.alone
 def test_two_streams_take_turns(tmp_path: Path) -> None:
     seen = []
     for attempt in range(ATTEMPTS):
@@ -62,6 +63,7 @@ def test_two_streams_take_turns(tmp_path: Path) -> None:
     raise AssertionError(["".join(arrivals) for arrivals in seen])
 
 
+@pytest.mark.alone
 def test_one_stream_at_a_time_where_the_spec_says_so(tmp_path: Path) -> None:
     seen = []
     for attempt in range(ATTEMPTS):

@@ -97,7 +97,7 @@ def engine_of(predictor: type[Predictor] = Scripted, *, start: bool = True, **sp
     return engine
 
 
-def until(condition: Any, timeout_s: float = 5.0) -> None:
+def until(condition: Any, timeout_s: float = 60.0) -> None:
     """Wait for a condition that another thread makes true."""
     deadline = time.monotonic() + timeout_s
     while not condition():

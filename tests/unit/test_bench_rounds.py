@@ -92,7 +92,7 @@ def test_nothing_outlives_a_measurement(tmp_path: Path) -> None:
     run(tmp_path, job("parent", pid_file=str(tmp_path / "pids")))
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert len(pids) == FAST.rounds + 1
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline and any(_alive(pid) for pid in pids):
         time.sleep(0.05)
     assert not [pid for pid in pids if _alive(pid)]

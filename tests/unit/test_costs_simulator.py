@@ -273,6 +273,7 @@ def test_impossible_policies(make) -> None:
         make()
 
 
+@pytest.mark.alone
 def test_two_million_requests_a_second_of_one_core() -> None:
     """Processor time, best of five. `python -m lukewarm.costs.bench` says more."""
     service = Service(Exponential(1.991), Cold(Constant(0.253)), Policy(600.0, routing="bound"))

@@ -82,7 +82,7 @@ def test_children_that_outlive_their_parent_are_killed(tmp_path: Path) -> None:
     assert psutil.pid_exists(worker)
     ended = running.stop(grace_s=1)
     assert ended[0].killed == 1
-    gone = time.monotonic() + 5
+    gone = time.monotonic() + 60
     while psutil.pid_exists(worker) and psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < gone, "the orphan lives"
         time.sleep(0.05)

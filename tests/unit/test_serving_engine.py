@@ -29,6 +29,7 @@ def started(**spec: Any) -> Iterator[TestEngine]:
         engine.close()
 
 
+@pytest.mark.alone
 def test_answer_carries_the_four_figures() -> None:
     with started() as engine:
         first, second = engine.predict({"prompt": "a"}), engine.predict(b'{"prompt": "wait 0.05"}')
@@ -40,6 +41,7 @@ def test_answer_carries_the_four_figures() -> None:
     assert first["meta"]["load_s"] == pytest.approx(engine.load_s, abs=1e-5)
 
 
+@pytest.mark.alone
 def test_concurrent_requests_are_batched_up_to_max_items() -> None:
     with started(batching={"max_items": 4, "max_wait_ms": 200}) as engine, ThreadPoolExecutor(9) as pool:
         block = pool.submit(engine.predict, {"prompt": "wait 0.3"})
@@ -59,6 +61,7 @@ def test_items_of_one_request_count_towards_the_batch() -> None:
     assert [len(batch) for batch in engine.predictor.batches] == [4, 4, 2]
 
 
+@pytest.mark.alone
 def test_a_lone_request_waits_no_longer_than_max_wait() -> None:
     with started(batching={"max_items": 8, "max_wait_ms": 30}) as engine:
         engine.predict({"prompt": "warm"})
@@ -101,6 +104,7 @@ def test_the_model_runs_in_one_thread() -> None:
     assert threading.get_ident() not in engine.predictor.threads
 
 
+@pytest.mark.alone
 def test_too_many_requests_are_refused_with_a_time_to_come_back() -> None:
     with started(limits={"queue": 2}) as engine, ThreadPoolExecutor(3) as pool:
         waiting = [pool.submit(engine.predict, {"prompt": "wait 0.3"}) for _ in range(3)]
@@ -113,6 +117,7 @@ def test_too_many_requests_are_refused_with_a_time_to_come_back() -> None:
         assert engine.predict({"prompt": "x"})["text"] == "x"
 
 
+@pytest.mark.alone
 def test_a_wait_that_cannot_end_in_time_is_refused_at_once() -> None:
     with started(limits={"queue": 50, "request_timeout_s": 0.5}) as engine, ThreadPoolExecutor(9) as pool:
         engine.predict({"prompt": "wait 0.2"})
@@ -123,6 +128,7 @@ def test_a_wait_that_cannot_end_in_time_is_refused_at_once() -> None:
     assert len(refused) < 9
 
 
+@pytest.mark.alone
 def test_the_deadline_ends_a_run_and_frees_the_slot() -> None:
     with started(limits={"request_timeout_s": 0.1, "queue": 0}) as engine:
         begun = time.perf_counter()
@@ -135,6 +141,7 @@ def test_the_deadline_ends_a_run_and_frees_the_slot() -> None:
         assert engine.predict({"prompt": "x"})["text"] == "x"
 
 
+@pytest.mark.alone
 def test_cancelling_the_task_cancels_the_run_and_the_queue() -> None:
     async def scenario(engine: TestEngine) -> None:
         running = asyncio.create_task(engine.apredict({"prompt": "wait 5"}))
@@ -153,6 +160,7 @@ def test_cancelling_the_task_cancels_the_run_and_the_queue() -> None:
         assert ["never"] not in engine.predictor.batches
 
 
+@pytest.mark.alone
 def test_one_who_leaves_a_batch_does_not_cancel_the_others() -> None:
     async def scenario(engine: TestEngine) -> dict[str, Any]:
         leaves = asyncio.create_task(engine.apredict({"prompt": "wait 0.3"}))
@@ -185,6 +193,7 @@ def test_a_stream_that_fails_ends_with_the_error() -> None:
         assert engine.predict({"prompt": "x"})["text"] == "x"
 
 
+@pytest.mark.alone
 def test_closing_a_stream_cancels_it() -> None:
     async def scenario(engine: TestEngine) -> None:
         stream = engine.astream({"prompt": "a nap nap nap nap nap nap nap nap nap nap nap nap"})
