@@ -75,7 +75,7 @@ def find(rows: list[Record], name: str) -> bars.Line:
         ("one artifact", "ort int8", 10 / 12, "open"),
         ("memory at the first token, 8-bit ct2", "ct2 int8", 5.0, "bar"),
         ("predictor over", "ort fp32", 2.0, "bar"),
-        ("fork", "ort fp32, 1 thread", 0.07, "bar"),
+        ("fork", "ort fp32", 0.07, "bar"),
         ("installed, as pip installs the extra, ct2", "ct2", 5.0, "open"),
         ("installed, in an image of ours, ct2", "ct2", 10.0, "bar"),
     ],

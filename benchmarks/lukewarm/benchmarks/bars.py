@@ -248,7 +248,8 @@ def _fork(rows: Rows, model: str) -> list[Line]:
         return [msgspec.structs.replace(line, note=note or "not measured")]
     row, found = min(able, key=lambda item: item[1].median)
     changes = {"value": found.median, "low": found.low, "high": found.high, "n": (found.n,)}
-    return [msgspec.structs.replace(line, row=f"{row.case.label}, 1 thread", note=note, **changes)]
+    alone = ", 1 thread" if row.settings.threads == 1 else ""
+    return [msgspec.structs.replace(line, row=f"{row.case.label}{alone}", note=note, **changes)]
 
 
 def _translation(rows: Rows) -> list[Line]:

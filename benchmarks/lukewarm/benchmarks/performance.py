@@ -39,8 +39,9 @@ def run(call: bench.Run, progress: Progress) -> list[Record]:
     records = _part(call, SUITE, settings, [*jobs, *_translation(call, progress)], progress)
     dropped = msgspec.structs.replace(lean, page_cache="dropped")
     records += _part(call, f"{SUITE}-dropped", dropped, jobs, progress)
-    single = msgspec.structs.replace(lean, rounds=few, threads=1)
-    records += _part(call, f"{SUITE}-fork", single, _with(jobs, fork.__name__, ()), progress)
+    forked = msgspec.structs.replace(lean, rounds=few)
+    ours = [job for job in jobs if job.case.backend in BACKENDS]
+    records += _part(call, f"{SUITE}-fork", forked, _with(ours, fork.__name__, ()), progress)
     cost = msgspec.structs.replace(lean, rounds=few)
     compared = [job for job in jobs if job.case.backend in bare.LOOPS]
     records += _part(call, f"{SUITE}-cost", cost, _with(compared, bare.__name__, COST_PRECISIONS), progress)

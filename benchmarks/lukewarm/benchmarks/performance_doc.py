@@ -38,8 +38,8 @@ WHY_OPEN = {
     "% (`docs/ort.md`, batches).",
     "one artifact": "8-bit weights are packed at every start; fp32 that is not packed starts sooner, and is slower "
     "from then on (`docs/ort.md`, not reached).",
-    "fork from a warm parent": "the fork itself takes 3 to 15 ms; the rest is reading the prompt on one thread, "
-    "because a runtime's other threads do not survive a fork.",
+    "fork from a warm parent": "the fork itself takes 3 to 15 ms, and the child's first writes copy pages that "
+    "it shares; the rest is reading the prompt.",
 }
 
 

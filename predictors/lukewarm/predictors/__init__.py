@@ -8,7 +8,6 @@ import os
 
 TYPE_CHECKING = False  # typing's own takes 5 ms to import
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from os import PathLike
     from typing import Any
 
@@ -26,30 +25,26 @@ __all__ = ["Backend", "Bundle", "LukewarmError", "Manifest", "ModelSpec", "Predi
 
 
 def load_predictor(
-    root: "PathLike[str] | str | Bundle",
-    runtime: "Runtime | None" = None,
-    *,
-    threads: int = 0,
-    device: str = "auto",
-    options: "Mapping[str, Any] | None" = None,
-    warm_up: bool = False,
+    root: "PathLike[str] | str | Bundle", runtime: "Runtime | None" = None, *, warm_up: bool = False, **settings: "Any"
 ) -> "Predictor":
     """From a bundle's directory to a Predictor that is set up.
 
-    `threads`, 0 for all; `device`, one of auto, cpu, cuda, cuda:N; `options`, the runtime's own switches; or all three
-    in `runtime`. Raises BundleError, MissingExtra, UnsupportedError.
+    `settings` are the fields of a `Runtime`, which can be given as one: `threads`, 0 for all; `device`, one of auto,
+    cpu, cuda, cuda:N; `options`, the runtime's own switches; `forks`, for children of this process to answer.
+    Raises BundleError, MissingExtra, UnsupportedError.
     """
-    if runtime is not None or not isinstance(root, (str, os.PathLike)):
-        from lukewarm.predictors import predictor
-
-        return predictor.load_predictor(root, runtime, warm_up=warm_up)
     from lukewarm.predictors import ahead
 
-    with ahead.begun(root, threads, device, options or {}):
+    if runtime is not None or not isinstance(root, (str, os.PathLike)):
+        if settings:
+            raise TypeError(f"give {', '.join(settings)} in the Runtime")
         from lukewarm.predictors import predictor
 
-        runtime = predictor.Runtime(threads=threads, device=device, options=options or {})
         return predictor.load_predictor(root, runtime, warm_up=warm_up)
+    with ahead.begun(root, ahead.Settings(**settings)):
+        from lukewarm.predictors import predictor
+
+        return predictor.load_predictor(root, predictor.Runtime(**settings), warm_up=warm_up)
 
 
 def __getattr__(name: str) -> "Any":

@@ -23,25 +23,42 @@ _lock = threading.Lock()
 _begun: dict[str, Callable[[], Any]] = {}
 
 
+class Settings:
+    """What of a `Runtime` decides how a model is opened."""
+
+    def __init__(
+        self, threads: int = 0, device: str = "auto", options: Mapping[str, Any] | None = None, forks: bool = False
+    ) -> None:
+        self.threads = threads
+        self.device = device
+        self.options = options or {}
+        self.forks = forks
+
+    def key(self, root: os.PathLike[str] | str) -> str:
+        """The same for the same bundle and settings."""
+        options = sorted((str(key), str(value)) for key, value in self.options.items())
+        return repr((os.path.realpath(root), self.threads, self.device, options, self.forks))
+
+
 class begun:
     """Inside, the bundle at `root` is being opened; at the end what nobody took is waited for and dropped."""
 
-    def __init__(self, root: os.PathLike[str] | str, threads: int, device: str, options: Mapping[str, Any]) -> None:
-        self._key = _key(root, threads, device, options)
-        self._arguments = (os.fspath(root), threads, device, options)
+    def __init__(self, root: os.PathLike[str] | str, settings: Settings) -> None:
+        self._root = root
+        self._settings = settings
 
     def __enter__(self) -> None:
         self._restore = (sys.getswitchinterval(), gc.isenabled())
         gc.disable()  # imports make nothing that it could collect
         sys.setswitchinterval(_SWITCH_S)
-        start(*self._arguments)
+        start(self._root, self._settings)
 
     def __exit__(self, *_: object) -> None:
         interval_s, collecting = self._restore
         sys.setswitchinterval(interval_s)
         if collecting:
             gc.enable()
-        wait = _pop(self._key)
+        wait = take(self._root, self._settings)
         if wait is not None:
             try:
                 wait()
@@ -49,32 +66,24 @@ class begun:
                 return
 
 
-def start(root: os.PathLike[str] | str, threads: int, device: str, options: Mapping[str, Any]) -> None:
+def start(root: os.PathLike[str] | str, settings: Settings) -> None:
     """Begin to open the bundle at `root`, for a predictor that will surely be set up in this process."""
     try:
-        wait = _begin(os.fspath(root), threads, device, options)
+        wait = _begin(os.fspath(root), settings)
     except Exception:  # noqa: BLE001 - the predictor will say what is wrong
         return
     if wait is not None:
         with _lock:
-            _begun[_key(root, threads, device, options)] = wait
+            _begun[settings.key(root)] = wait
 
 
-def take(root: os.PathLike[str] | str, threads: int, device: str, options: Mapping[str, Any]) -> Any:
+def take(root: os.PathLike[str] | str, settings: Settings) -> Callable[[], Any] | None:
     """What was begun for these: a function that waits for it and gives it. None if nothing was."""
-    return _pop(_key(root, threads, device, options))
-
-
-def _pop(key: str) -> Callable[[], Any] | None:
     with _lock:
-        return _begun.pop(key, None)
+        return _begun.pop(settings.key(root), None)
 
 
-def _key(root: os.PathLike[str] | str, threads: int, device: str, options: Mapping[str, Any]) -> str:
-    return repr((os.path.realpath(root), threads, device, sorted((str(k), str(v)) for k, v in options.items())))
-
-
-def _begin(root: str, threads: int, device: str, options: Mapping[str, Any]) -> Callable[[], Any] | None:
+def _begin(root: str, settings: Settings) -> Callable[[], Any] | None:
     from lukewarm.predictors.cpus import available_cpus
 
     if available_cpus() < _LEAST_CPUS:
@@ -85,4 +94,4 @@ def _begin(root: str, threads: int, device: str, options: Mapping[str, Any]) -> 
         return None
     from lukewarm.predictors.ort.opening import begin
 
-    return begin(root, manifest, threads, device, options)
+    return begin(root, manifest, settings)

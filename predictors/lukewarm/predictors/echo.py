@@ -99,6 +99,9 @@ class EchoBackend(Backend):
     survives_fork = True
     support: ClassVar[Mapping[Task, tuple[str, ...]]] = {"text-generation": ("none",), "embeddings": ("none",)}
 
+    def answers_forked(self, runtime: Runtime) -> bool:
+        return True  # it has no threads
+
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
         kind = EchoEmbedder if bundle.manifest.task == "embeddings" else EchoPredictor
         return kind(bundle, runtime)

@@ -27,6 +27,7 @@ class Runtime:
     threads: int = 0  # 0: the processors this process may use (affinity and cgroup quota)
     device: str = "auto"  # auto, cpu, cuda, cuda:N
     options: Mapping[str, Any] = field(default_factory=dict)  # the runtime's own switches, passed through
+    forks: bool = False  # set up in a process that will be forked, for its children to answer
 
     def thread_count(self) -> int:
         return self.threads or available_cpus()
@@ -82,6 +83,10 @@ class Backend(abc.ABC):
     name: ClassVar[str]
     support: ClassVar[Mapping[Task, tuple[str, ...]]]  # task -> precisions, the safest default first
     survives_fork: ClassVar[bool] = False  # a model that was set up on one thread answers in a forked child
+
+    def answers_forked(self, runtime: Runtime) -> bool:
+        """Whether a model that was set up so answers in a forked child of its process."""
+        return self.survives_fork and runtime.thread_count() == 1
 
     @abc.abstractmethod
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:

@@ -37,7 +37,7 @@ def main(root: Path, host: str, port: int | None, workers: int, **options: objec
     """Serve ROOT: an artifact folder (bundle/ and lukewarm.json) or a bundle's directory."""
     threads, device = int(str(options["threads"])), str(options["device"])
     if workers == 1:  # the modules of a server take as long to import as the model to open
-        ahead.start(root if (root / "bundle.json").is_file() else root / "bundle", threads, device, {})
+        ahead.start(root if (root / "bundle.json").is_file() else root / "bundle", ahead.Settings(threads, device))
     from lukewarm.predictors.cpus import available_cpus
     from lukewarm.predictors.errors import LukewarmError
     from lukewarm.predictors.predictor import Runtime
@@ -48,7 +48,7 @@ def main(root: Path, host: str, port: int | None, workers: int, **options: objec
     leave_on_signals()
     logs.configure(str(options["log_level"]))
     threads = threads or (max(1, available_cpus() // workers) if workers > 1 else 0)
-    runtime = Runtime(threads=threads, device=device)
+    runtime = Runtime(threads=threads, device=device, forks=workers > 1)
     exit_early = bool(options["exit_on_failed_setup"])
     port = default_port() if port is None else port
     try:

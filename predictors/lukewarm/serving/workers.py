@@ -1,6 +1,6 @@
 """Several processes behind one listening socket: `--workers N`.
 
-A model that survives a fork (its backend says so, on one thread) is loaded and warmed up once, in the parent; meanwhile
+A model that survives a fork (its backend says so) is loaded and warmed up once, in the parent; meanwhile
 one child answers that it is loading. A further or a replaced worker then costs a fork. For the other backends each
 worker loads its own: their thread pools live in the process that made them.
 """
@@ -58,7 +58,7 @@ def serve_workers(
 def loads_once(engine: Engine) -> bool:
     """Whether the parent may load the model for all workers."""
     backend: Backend = BACKENDS.load(engine.bundle.manifest.backend)
-    return backend.survives_fork and (engine.runtime.thread_count() == 1 or backend.name == "echo")
+    return backend.answers_forked(engine.runtime)
 
 
 def _say_loading(child: Callable[[int], int], engine: Engine, index: int) -> int:

@@ -9,7 +9,8 @@ def load(job: dict[str, Any]) -> Any:
     """Open the bundle at `job["path"]` and set its Predictor up, as a server does."""
     from lukewarm.predictors import load_predictor
 
-    return load_predictor(job["path"], threads=job["threads"], options=job["options"])
+    forks = "lukewarm.benchmarks.contenders.fork" in job.get("extra", ())
+    return load_predictor(job["path"], threads=job["threads"], options=job["options"], forks=forks)
 
 
 def run(model: Any, inputs: list[str], new_tokens: int) -> dict[str, Any]:

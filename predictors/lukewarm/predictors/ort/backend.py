@@ -41,6 +41,12 @@ class OrtBackend(Backend):
         "speech-to-text": ("fp32", "int8"),
     }
 
+    def answers_forked(self, runtime: Runtime) -> bool:
+        """On several threads too, where they can be begun in the child (`c_session.LateThreads`)."""
+        from lukewarm.predictors.ort.opening import engine_for
+
+        return super().answers_forked(runtime) or (runtime.forks and engine_for(runtime.device) is not None)
+
     def create(self, bundle: Bundle, runtime: Runtime) -> Predictor:
         check_supported(self.name, bundle.manifest.task, bundle.manifest.precision)
         predictor: Predictor = _PREDICTORS.load(kind(bundle.manifest))(bundle, runtime)

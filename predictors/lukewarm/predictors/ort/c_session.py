@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import math
 import os
+import threading
 from collections.abc import Mapping, Sequence
 
-from lukewarm.predictors.ort.capi import Api
+from lukewarm.predictors.ort.capi import CREATE_THREAD, JOIN_THREAD, WORK, Api
 
 TYPE_CHECKING = False  # typing's own takes 5 ms to import
 if TYPE_CHECKING:
@@ -115,13 +116,47 @@ class Node:
         self.shape = shape
 
 
+class LateThreads:
+    """The runtime's threads, begun in a forked child: those of the parent would not be there.
+
+    Until then a session's runs do all work on the thread that calls them. Lives as long as the process.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, tuple[int, int]] = {}
+        self._begun: dict[int, threading.Thread] = {}
+        self._count = 0
+        self.create = CREATE_THREAD(self._create)
+        self.join = JOIN_THREAD(self._join)
+        os.register_at_fork(after_in_child=self._begin)
+
+    def _begin(self) -> None:
+        for handle, (work, argument) in self._waiting.items():
+            thread = threading.Thread(target=WORK(work), args=(argument,), name="lukewarm-ort", daemon=True)
+            thread.start()
+            self._begun[handle] = thread
+        self._waiting = {}  # a child of the child has none
+
+    def _create(self, _options: int, work: int, argument: int) -> int:
+        self._count += 1
+        self._waiting[self._count] = (work, argument)
+        return self._count
+
+    def _join(self, handle: int) -> None:
+        self._waiting.pop(handle, None)
+        if thread := self._begun.pop(handle, None):
+            thread.join()
+
+
 class SessionOptions(_Owned):
     """Nothing is optimised, for graphs that were finished at conversion."""
 
     kind = "SessionOptions"
 
-    def __init__(self, engine: Api, threads: int, entries: Mapping[str, str]) -> None:
-        """`entries` are session configuration entries. Raises OrtError."""
+    def __init__(
+        self, engine: Api, threads: int, entries: Mapping[str, str], late: LateThreads | None = None
+    ) -> None:  # fmt: skip
+        """`entries` are session configuration entries; `late` begins the threads, or not. Raises OrtError."""
         super().__init__(engine, engine.made("CreateSessionOptions"))
         engine.call("SetSessionGraphOptimizationLevel", self.handle, 0)
         engine.call("SetIntraOpNumThreads", self.handle, threads)
@@ -130,6 +165,9 @@ class SessionOptions(_Owned):
         engine.call("SetSessionLogSeverityLevel", self.handle, 3)
         for key, value in entries.items():
             engine.call("AddSessionConfigEntry", self.handle, key.encode(), value.encode())
+        if late is not None:
+            engine.call("SessionOptionsSetCustomCreateThreadFn", self.handle, late.create)
+            engine.call("SessionOptionsSetCustomJoinThreadFn", self.handle, late.join)
 
 
 class Session(_Owned):

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _VERSION = 17
 _P, _S, _I = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
 _PP, _SIZE = ctypes.POINTER(ctypes.c_void_p), ctypes.c_size_t
+WORK = ctypes.CFUNCTYPE(None, _P)  # what a thread of the runtime's runs, to its end
+CREATE_THREAD = ctypes.CFUNCTYPE(_P, _P, _P, _P)  # options, work, its argument -> handle
+JOIN_THREAD = ctypes.CFUNCTYPE(None, _P)
 # name -> place in the table, and the arguments of a function that gives a status
 _CALLS: dict[str, tuple[int, tuple[Any, ...]]] = {
     "CreateEnv": (3, (_I, _S, _PP)),
@@ -57,6 +60,8 @@ _CALLS: dict[str, tuple[int, tuple[Any, ...]]] = {
     "BindInput": (136, (_P, _S, _P)),
     "BindOutput": (137, (_P, _S, _P)),
     "BindOutputToDevice": (138, (_P, _S, _P)),
+    "SessionOptionsSetCustomCreateThreadFn": (196, (_P, CREATE_THREAD)),
+    "SessionOptionsSetCustomJoinThreadFn": (198, (_P, JOIN_THREAD)),
     "GetBoundOutputValues": (140, (_P, _P, _PP, ctypes.POINTER(_SIZE))),
 }
 _RELEASES = {
@@ -71,6 +76,8 @@ _ARENA, _DEFAULT_MEMORY, _ERRORS = 1, 0, 3  # OrtArenaAllocator, OrtMemTypeDefau
 
 class OrtError(Exception):
     """What ONNX Runtime says of a call that failed."""
+
+    graph = ""  # the file that it could not open
 
 
 def library_path() -> str | None:

@@ -10,15 +10,20 @@ from collections.abc import Callable, Mapping, Sequence
 
 from lukewarm.predictors.cpus import available_cpus
 from lukewarm.predictors.ort import capi
-from lukewarm.predictors.ort.c_session import Session, SessionOptions
+from lukewarm.predictors.ort.c_session import LateThreads, Session, SessionOptions
 from lukewarm.predictors.startup import HugeHeap, beside, read_ahead
 
 TYPE_CHECKING = False  # typing's own takes 5 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
+    from lukewarm.predictors.ahead import Settings
+
 GRAPH = "model.onnx"
 WEIGHTS = "model/model.onnx.data"
+
+
+_late: list[LateThreads] = []
 
 
 def engine_for(device: str) -> capi.Api | None:
@@ -42,39 +47,49 @@ def entries(threads: int, prepack: bool, options: Mapping[str, Any]) -> dict[str
     return {**found, **{str(key): str(value) for key, value in options.items()}}
 
 
-def begin(
-    root: str, manifest: Mapping[str, Any], threads: int, device: str, options: Mapping[str, Any]
-) -> Callable[[], list[Session]] | None:
+def options_for(engine: capi.Api, threads: int, configuration: Mapping[str, str], forks: bool) -> SessionOptions:
+    """With `forks` the session's threads begin in the forked children of this process. Raises OrtError."""
+    if forks and threads > 1 and not _late:
+        _late.append(LateThreads())
+    return SessionOptions(engine, threads, configuration, _late[0] if forks and threads > 1 else None)
+
+
+def begin(root: str, manifest: Mapping[str, Any], settings: Settings) -> Callable[[], list[Session]] | None:
     """Open a bundle's graphs, if they can be opened this way; the function returned waits for them.
 
-    `manifest` is the bundle's own, `threads` 0 is all. Raises OrtError, at once or when waited for.
+    `manifest` is the bundle's own. Raises OrtError, at once or when waited for.
     """
     if manifest.get("backend") != "ort" or manifest.get("task") != "text-generation":
         return None
-    engine = engine_for(device)
+    engine = engine_for(settings.device)
     if engine is None:
         return None
     of_bundle = manifest.get("options") or {}
     graphs = [os.path.join(root, "model", str(name)) for name in of_bundle.get("parts") or [GRAPH]]
     weights = os.path.join(root, WEIGHTS)
-    threads = threads or available_cpus()
+    threads = settings.threads or available_cpus()
     prepack = bool(of_bundle.get("prepack", True))
     read_ahead(weights)
     # packed weights are copies of those in the file, with a sum for each block
     copied_bytes = os.stat(weights).st_size * 5 // 4 if prepack and os.path.exists(weights) else 0
-    return _open(engine, graphs, threads, entries(threads, prepack, options), HugeHeap(copied_bytes))
+    configuration = entries(threads, prepack, settings.options)
+
+    def session(graph: str) -> Session:
+        try:
+            return Session(graph, options_for(engine, threads, configuration, settings.forks))
+        except capi.OrtError as error:
+            error.graph = graph
+            raise
+
+    return _open(session, graphs, one_by_one=threads == 1, heap=HugeHeap(copied_bytes))
 
 
 def _open(
-    engine: capi.Api, graphs: Sequence[str], threads: int, configuration: Mapping[str, str], heap: HugeHeap
+    session: Callable[[str], Session], graphs: Sequence[str], *, one_by_one: bool, heap: HugeHeap
 ) -> Callable[[], list[Session]]:
     """At once, or one after the other where there is one thread to divide."""
-
-    def session(graph: str) -> Session:
-        return Session(graph, SessionOptions(engine, threads, configuration))
-
     heap.__enter__()
-    if threads == 1:
+    if one_by_one:
         waits = [beside(lambda: [session(graph) for graph in graphs])]
     else:
         waits = [beside(lambda graph=graph: [session(graph)]) for graph in graphs]  # type: ignore[misc]

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lukewarm.predictors.errors import BundleError, CancelledError, MissingExtra, UnsupportedError
-from lukewarm.predictors.ort.c_session import RunOptions, Session, SessionOptions, Value
-from lukewarm.predictors.ort.opening import engine_for, entries
+from lukewarm.predictors.ort.c_session import RunOptions, Session, Value
+from lukewarm.predictors.ort.opening import engine_for, entries, options_for
 from lukewarm.predictors.predictor import NEVER, Runtime
 from lukewarm.predictors.startup import beside
 
@@ -79,7 +79,7 @@ def open_graph(path: Path, runtime: Runtime, *, prepack: bool = True) -> Any:
     engine = engine_for(runtime.device)
     try:
         if engine is not None:
-            return Session(str(path), SessionOptions(engine, threads, configuration))
+            return Session(str(path), options_for(engine, threads, configuration, runtime.forks))
         return _open(path, threads, configuration, runtime.device)
     except (MissingExtra, UnsupportedError):
         raise

@@ -14,9 +14,10 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lukewarm.predictors.ahead import take
+from lukewarm.predictors.ahead import Settings, take
 from lukewarm.predictors.decoder_generator import DecoderGenerator
 from lukewarm.predictors.generation import Decoder
 from lukewarm.predictors.ort.capi import OrtError
@@ -54,19 +55,19 @@ class OrtTextGenerator(DecoderGenerator):
             try:
                 self._sessions = opened()
             except OrtError as error:
-                raise unloadable(self.bundle.path("model"), error) from error
+                raise unloadable(Path(error.graph), error) from error
 
         return wait
 
     def _begin(self) -> Callable[[], list[Any]]:
         """Open the graphs, in threads; the function returned waits for them."""
         runtime, manifest = self.runtime, self.bundle.manifest
-        settings = (runtime.threads, runtime.device, runtime.options)
+        settings = Settings(runtime.threads, runtime.device, runtime.options, runtime.forks)
         graphs = [self.bundle.path(f"model/{name}") for name in manifest.options.get("parts", [GRAPH])]
-        begun: Callable[[], list[Any]] | None = take(self.bundle.root, *settings)
+        begun: Callable[[], list[Any]] | None = take(self.bundle.root, settings)
         if begun is None:
             about = {"backend": manifest.backend, "task": manifest.task, "options": manifest.options}
-            begun = begin(str(self.bundle.root), about, *settings)
+            begun = begin(str(self.bundle.root), about, settings)
         if begun is not None:
             return begun
         library()  # imports are for this thread
