@@ -41,10 +41,11 @@ class TestRunpod(TargetContract):
         assert server.request({"prompt": "after"}).ok
 
 
+@pytest.mark.alone
 @pytest.mark.servers
 def test_jobs_run_together_and_the_worker_is_refreshed(tmp_path: Path) -> None:
     """`scaling.concurrency` reaches the SDK's concurrency modifier, `refresh_worker` ends the worker by itself."""
-    write_echo_bundle(tmp_path / "bundle", delay_s=0.1)
+    write_echo_bundle(tmp_path / "bundle", delay_s=0.4)  # two seconds a job: all are taken before one is done
     spec = ModelSpec(
         name="echo",
         backend="echo",
