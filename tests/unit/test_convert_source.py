@@ -154,6 +154,11 @@ def test_pickles_are_refused_and_never_opened(source: Path, name: str) -> None:
     read_all(source)  # safetensors beside it: nothing needs the pickle
 
 
+def _without_index(root: Path) -> None:
+    (root / "model.safetensors").rename(root / "model-00001-of-00002.safetensors")
+    (root / "model-00002-of-00002.safetensors").write_bytes(GOOD)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -166,11 +171,24 @@ def test_pickles_are_refused_and_never_opened(source: Path, name: str) -> None:
         (lambda root: (root / "generation_config.json").write_text("nope"), r"generation_config\.json is not JSON"),
         (lambda root: (root / "model.safetensors").unlink(), r"no model\.safetensors"),
         (lambda root: (root / "model.safetensors").rename(root / "x.safetensors"), "rename it"),
+        (_without_index, r"holds parts of a model \(model-00001.* no model\.safetensors\.index\.json.*download it"),
     ],
 )
 def test_incomplete_sources_say_what_is_missing(source: Path, change: Callable[[Path], object], message: str) -> None:
     change(source)
     with pytest.raises(SourceError, match=message):
+        opened(source)
+
+
+@pytest.mark.parametrize("name", ["auto", "torch.float32", "floaty", ""])
+@pytest.mark.parametrize("part", [None, "text_config"])
+def test_a_dtype_that_torch_does_not_have(source: Path, name: str, part: str | None) -> None:
+    key = "dtype" if part else "torch_dtype"
+    write_source(source, **({part: {key: name}} if part else {key: name}))
+    with pytest.raises(SourceError, match=rf'config\.json: "{key}": "{name}" is no type .* take it out'):
+        opened(source)
+    for good in ("float32", "bfloat16", "half", "float8_e4m3fn", None):
+        write_source(source, **({part: {key: good}} if part else {key: good}))
         opened(source)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from lukewarm.predictors.errors import SourceError
 # what a conversion may read; a README changes nothing
 _READ = {".json", ".safetensors", ".txt", ".model", ".spm", ".jinja"}
 _IGNORED = {"lukewarm-model.json"}
+_DTYPE = re.compile(r"b?float\d+(_\w+)?|float|double|half|u?int\d+")  # as torch spells them
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "seq_length", "max_target_positions")
 
 
@@ -97,10 +99,23 @@ def open_source(name: str, base: Path, cache: Path) -> Source:
     architectures = config.get("architectures")
     if not isinstance(architectures, list) or not architectures or not isinstance(architectures[0], str):
         raise SourceError(f'{root / "config.json"} names no architecture; add it: "architectures": ["..."]')
+    _check_dtypes(config, root / "config.json")
     generation = root / "generation_config.json"
     generation_config = read_json(generation) if generation.exists() else {}
     weights.find(root)
     return Source(name, root, config, generation_config, digest(root, cache))
+
+
+def _check_dtypes(config: Mapping[str, Any], path: Path) -> None:
+    """Refuse what transformers would look for in torch and not find, with a word that names neither file nor key."""
+    for part in (config, *(value for value in config.values() if isinstance(value, Mapping))):
+        for key in ("dtype", "torch_dtype"):
+            name = part.get(key)
+            if isinstance(name, str) and not _DTYPE.fullmatch(name):
+                raise SourceError(
+                    f'{path}: "{key}": {json.dumps(name)} is no type that weights are stored in; take it out, '
+                    'or name one, such as "float32" or "bfloat16"'
+                )
 
 
 def digest(root: Path, cache: Path) -> str:

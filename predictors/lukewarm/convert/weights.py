@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from lukewarm.predictors.errors import SourceError, UnsafeWeights
 
 INDEX = "model.safetensors.index.json"
+_SHARD = re.compile(r"-\d+-of-\d+\.safetensors$")
 _MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "U16": 16, "I16": 16, "F16": 16, "BF16": 16,
@@ -47,11 +49,18 @@ def find(root: Path) -> list[Path]:
     single = sorted(root.glob("*.safetensors"))
     if len(single) == 1:
         raise SourceError(f"{single[0]} should be named model.safetensors; rename it")
+    if shards := [path.name for path in single if _SHARD.search(path.name)]:
+        raise SourceError(
+            f"{root} holds parts of a model ({', '.join(shards[:2])}) and no {INDEX}, which says what is in which; "
+            "download it beside them"
+        )
     pickles = [p.name for suffix in ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt") for p in sorted(root.glob(suffix))]
     if pickles:
         raise UnsafeWeights(
             f"{root} holds only pickle weights ({', '.join(pickles[:3])}), which can run code when loaded: refused; "
-            "get the model's safetensors, or save it anew with save_pretrained on a machine you can lose"
+            "get the model's safetensors, or, where you trust whoever made it, write them: "
+            f"AutoModel...from_pretrained({str(root)!r}).save_pretrained(NEW_FOLDER), in Python with transformers, "
+            "with the class that the task needs; copy the tokenizer's files beside them"
         )
     raise SourceError(f"{root} has no model.safetensors; it is needed beside config.json")
 
