@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Generator
 
 import pytest
@@ -28,5 +29,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object
 
 
 def pytest_sessionfinish() -> None:
+    if tiny := sys.modules.get("support.tiny_models"):  # a worker ends without atexit
+        tiny.forget()
     if not alone.in_worker():
         alone.forget(CONTROLLER)

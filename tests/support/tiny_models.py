@@ -111,6 +111,12 @@ def session_root() -> Path:
     return root
 
 
+def forget() -> None:
+    """Delete what this session made."""
+    if session_root.cache_info().currsize:
+        shutil.rmtree(session_root(), ignore_errors=True)
+
+
 def _corpus() -> list[str]:
     """Text that comes with Python itself."""
     import argparse

@@ -99,6 +99,30 @@ def test_what_cannot_be_started(tmp_path: Path) -> None:
         local.start_server(broken, "x")
 
 
+LITTER = "import pathlib, tempfile\ntempfile.mkstemp()\npathlib.Path(tempfile.mkdtemp(), 'socket').touch()\n"
+
+
+def test_no_temporary_file_outlives_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "temporary"
+    home.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(home))
+    with local.start_server(server(tmp_path, LITTER + LISTEN), "x", timeout_s=20) as running:
+        assert len(list(running.scratch.iterdir())) == 3, "its log and its litter"
+    assert not list(home.iterdir())
+
+
+def test_of_a_server_that_failed_the_log_is_kept_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "temporary"
+    home.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(home))
+    with pytest.raises(ServerError) as caught:
+        local.start_server(server(tmp_path, LITTER + "print('sorry'); raise SystemExit(3)"), "x")
+    log = next(home.glob("lukewarm-x-*/*"))
+    assert str(log) in str(caught.value)
+    assert [path.name for path in log.parent.iterdir()] == ["server.log"]
+    assert log.read_text() == "sorry\n"
+
+
 def test_no_file_of_the_caller_is_left_open(tmp_path: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     local.start_server(server(tmp_path, LISTEN), "x", timeout_s=20).stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
+import shutil
 import sys
 import tempfile
 import time
@@ -30,9 +30,10 @@ SETTLE_S = 5.0  # coglet frees a slot after it has answered: who asks one after 
 class Running:
     """A server that was started. A context manager: leaving it stops the server."""
 
-    def __init__(self, server: LocalServer, name: str, log: Path) -> None:
+    def __init__(self, server: LocalServer, name: str, log: Path, scratch: Path | None = None) -> None:
         self.server = server
         self.name = name
+        self.scratch = scratch  # where its processes make temporary files; deleted with them
         self.log = log
         self.ready_s = 0.0  # from spawn to ready
         self._children: list[processes.Child] = []
@@ -102,9 +103,13 @@ class Running:
         """Wait until the last process ends by itself; its exit code."""
         return self._children[-1].popen.wait()
 
-    def stop(self, grace_s: float = 20.0) -> list[processes.Stopped]:
+    def stop(self, grace_s: float = 20.0, *, keep_log: bool = False) -> list[processes.Stopped]:
         """SIGTERM, then SIGKILL of what is left, then proof that the port is free. Raises ServerError if it is not."""
-        ended = processes.stop_all(self._children, grace_s)
+        crashed = any(child.popen.poll() for child in self._children)
+        try:
+            ended = processes.stop_all(self._children, grace_s)
+        finally:
+            self.clear(keep_log=keep_log or crashed)
         self._children = []
         deadline = time.monotonic() + 5
         while not processes.port_refused(self.server.host, self.server.port):
@@ -112,6 +117,19 @@ class Running:
                 raise ServerError(f"{self.name}: port {self.server.port} still answers after the server was stopped")
             time.sleep(RETRY_S)
         return ended
+
+    def clear(self, *, keep_log: bool = False) -> None:
+        """Delete what the processes left in their temporary folder; the log stays where something went wrong."""
+        if self.scratch is None:
+            return
+        if not keep_log or self.log.parent != self.scratch:
+            shutil.rmtree(self.scratch, ignore_errors=True)
+            return
+        for entry in self.scratch.iterdir():
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            elif entry != self.log:
+                entry.unlink(missing_ok=True)
 
     def __enter__(self) -> Running:
         return self
@@ -156,17 +174,17 @@ def start_server(server: LocalServer, name: str, *, timeout_s: float | None = No
     """Start the processes of a server and wait until it is ready."""
     if not processes.port_refused(server.host, server.port):
         raise ServerError(f"port {server.port} on {server.host} is in use; choose another with --port")
-    log = log or _new_log(name)
-    running = Running(server, name, log)
+    scratch = Path(tempfile.mkdtemp(prefix=f"lukewarm-{name}-"))
+    running = Running(server, name, log or scratch / "server.log", scratch)
     try:
-        with log.open("ab") as stream:
+        with running.log.open("ab") as stream:
             for number, process in enumerate(server.processes):
                 if number == 1:  # the first one listens, the others call it
                     _wait_listening(running, timeout_s or server.start_timeout_s)
-                running._children.append(processes.start(process, stream))
+                running._children.append(processes.start(process, stream, scratch))
         _wait_ready(running, timeout_s or server.start_timeout_s)
-    except BaseException:
-        running.stop(grace_s=2)
+    except BaseException as error:
+        running.stop(grace_s=2, keep_log=isinstance(error, ServerError))
         raise
     return running
 
@@ -202,12 +220,6 @@ def _wait_listening(running: Running, timeout_s: float) -> None:
         if time.monotonic() > deadline or running._children[0].popen.poll() is not None:
             raise ServerError(f"{running.name}: what the server talks to did not start\n{_log(running)}")
         time.sleep(RETRY_S)
-
-
-def _new_log(name: str) -> Path:
-    descriptor, path = tempfile.mkstemp(prefix=f"lukewarm-{name}-", suffix=".log")
-    os.close(descriptor)
-    return Path(path)
 
 
 def _log(running: Running) -> str:

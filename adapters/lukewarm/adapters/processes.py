@@ -39,9 +39,12 @@ class Stopped:
     killed: int
 
 
-def start(process: Process, log: IO[bytes]) -> Child:
-    """Start one process in a session of its own, output to `log`. Raises ServerError if it cannot be started."""
-    environment = {**os.environ, **process.env}
+def start(process: Process, log: IO[bytes], scratch: Path | None = None) -> Child:
+    """Start one process in a session of its own, output to `log`. Raises ServerError if it cannot be started.
+
+    `scratch`: where it makes its temporary files; who gives it deletes it.
+    """
+    environment = {**os.environ, **({"TMPDIR": str(scratch)} if scratch else {}), **process.env}
     try:
         popen = subprocess.Popen(
             process.argv, cwd=process.cwd, env=environment, stdin=subprocess.DEVNULL, stdout=log,

@@ -74,8 +74,8 @@ def first_answer(contender: Contender, limit_s: float = LIMIT_S) -> Sample:
     )
     if not processes.port_refused(LOOPBACK, port):
         raise ServerError(f"port {port} answers before the server was started")
-    with tempfile.NamedTemporaryFile(prefix="lukewarm-log-") as log:
-        running = Running(server, contender.target, Path(log.name))
+    with tempfile.TemporaryDirectory(prefix="lukewarm-start-") as folder:
+        running = Running(server, contender.target, Path(folder, "server.log"), Path(folder))
         try:
             return _start(running, call, limit_s)
         finally:
@@ -93,7 +93,7 @@ def _start(running: Running, call: Call, limit_s: float) -> Sample:
             if number:  # the first is a fake of the platform's queue: not what is measured
                 _listening(running)
             begun = time.monotonic()
-            running._children.append(processes.start(process, log))
+            running._children.append(processes.start(process, log, running.scratch))
     while time.monotonic() - begun < limit_s:
         try:
             reply = running.send(call, timeout_s=min(ASK_S, limit_s))

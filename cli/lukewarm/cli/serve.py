@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import click
 
 from lukewarm.cli.common import Finite, Project, json_option, open_project, print_json, progress, spec_option
-from lukewarm.predictors.errors import RequestError
+from lukewarm.predictors.errors import RequestError, ServerError
 
 LOCAL = "local"  # not a target: the bundle itself, without an artifact
 
@@ -43,7 +44,7 @@ def serve(target: str, spec_path: Path, request_json: str | None, as_json: bool,
     say = progress(quiet=as_json)
     # the servers are in sessions of their own: a SIGTERM to this process must reach them through `stop`
     signal.signal(signal.SIGTERM, _interrupt)
-    with _start(project, target, options, say) as running:
+    with contextlib.ExitStack() as stack, _start(project, target, options, say, stack) as running:
         if payload is None:
             _until_interrupted(running, target)
             return
@@ -58,7 +59,7 @@ def serve(target: str, spec_path: Path, request_json: str | None, as_json: bool,
             raise RequestError(answer.code or "failed", f"{target} refused: {error.get('message', '')}")
 
 
-def _start(project: Project, target: str, options: dict[str, Any], say: Any) -> Any:
+def _start(project: Project, target: str, options: dict[str, Any], say: Any, stack: contextlib.ExitStack) -> Any:
     from lukewarm.adapters import local
     from lukewarm.adapters.build import build
     from lukewarm.adapters.processes import free_port
@@ -70,7 +71,7 @@ def _start(project: Project, target: str, options: dict[str, Any], say: Any) -> 
         where = (host, port or free_port(host))
         folder = project.artifact_dir(LOCAL)
         if not os.access(project.root, os.W_OK):  # mounted read-only, say: what is written is a link and the spec
-            folder = Path(tempfile.mkdtemp(prefix="lukewarm-local-"))
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="lukewarm-local-")))
         server = local.bundle_server(project.spec, project.root, project.bundle_dir(), folder, *where)
         return local.start_server(server, LOCAL, timeout_s=timeout_s)
     adapter = TARGETS.load(target)
@@ -86,8 +87,9 @@ def _until_interrupted(running: Any, target: str) -> None:
         click.echo(f"{target}: ready after {running.ready_s:.2f} s, listening on {running.url}")
         click.echo(f"  {call.method} {running.url}{call.path}   log: {running.log}   stop: Ctrl-C")
         sys.stdout.flush()
-        code = running.wait()
-        click.echo(f"{target}: the server ended by itself with exit code {code}\n{running.last_log()}", err=True)
+        if code := running.wait():
+            raise ServerError(f"{target} ended by itself with exit code {code}\n{running.last_log()}")
+        click.echo(f"{target}: the server ended by itself", err=True)
     except KeyboardInterrupt:
         click.echo(f"{target}: stopping", err=True)
 

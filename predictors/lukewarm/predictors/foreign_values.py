@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import base64
 import binascii
 import dataclasses
@@ -176,21 +177,33 @@ class _Files(threading.local):
 
 
 _files = _Files()
+_left: set[str] = set()  # of all threads
 
 
 def until_next_request(path: str) -> str:
-    """Delete this file or folder when the next request comes to this thread."""
+    """Delete this file or folder when the next request comes to this thread, or the process ends."""
+    _left.add(path)
     _files.paths.append(path)
     return path
 
 
 def _delete_files() -> None:
     while _files.paths:
-        path = _files.paths.pop()
-        if os.path.isdir(path):
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            Path(path).unlink(missing_ok=True)
+        _delete(_files.paths.pop())
+
+
+@atexit.register
+def _delete_all() -> None:
+    for path in list(_left):
+        _delete(path)
+
+
+def _delete(path: str) -> None:
+    _left.discard(path)
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        Path(path).unlink(missing_ok=True)
 
 
 def _is_file(kind: type) -> bool:
