@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -340,3 +342,37 @@ def test_models_of_other_tasks_are_refused_by_naming_the_task(source: Path, arch
     (source / "config.json").write_text(json.dumps({**CONFIG, "architectures": [architecture]}), "utf-8")
     with pytest.raises(UnsupportedError, match=words):
         architectures.check_causal(opened(source), "ort")
+
+
+class _Words:
+    """A tokenizer whose tokens are a text's pieces under a SentencePiece model, a leading space left out or not."""
+
+    def __init__(self, model: Any, lead: str) -> None:
+        self._model, self._lead = model, lead
+
+    def __call__(self, text: str, **_: object) -> Any:
+        return SimpleNamespace(input_ids=self._model.encode(text))
+
+    def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
+        pieces: list[str] = [self._model.id_to_piece(number) for number in ids]
+        return [pieces[0].removeprefix(self._lead), *pieces[1:]]
+
+
+def test_a_guessed_class_that_cuts_otherwise_than_its_sentencepiece_file(source: Path) -> None:
+    import sentencepiece
+
+    (source / "tokenizer.json").unlink()
+    path = source / "tokenizer.model"
+    made = io.BytesIO()
+    lines = [f"a cold start {n}, and the model answers. One, two. A request waits until it is first" for n in range(20)]
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines), model_writer=made, vocab_size=60, hard_vocab_limit=False, minloglevel=2
+    )
+    path.write_bytes(made.getvalue())
+    model = sentencepiece.SentencePieceProcessor(model_proto=made.getvalue())
+    tokenizer.check_pieces(opened(source), _Words(model, ""))
+    with pytest.raises(SourceError, match=r'tokenizer\.model and no tokenizer\.json.*"tokenizer_class": "Llama'):
+        tokenizer.check_pieces(opened(source), _Words(model, "▁"))
+    path.write_bytes(b"version https://git-lfs")
+    with pytest.raises(SourceError, match="is not a SentencePiece model"):
+        tokenizer.check_pieces(opened(source), _Words(model, ""))

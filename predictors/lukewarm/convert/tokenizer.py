@@ -25,6 +25,15 @@ _FILES = (
 )
 
 
+_SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+_TEXTS = ("the model answers", "One, two.", "a cold start")
+_CLASSES = {
+    "t5": "T5Tokenizer", "mt5": "T5Tokenizer", "umt5": "T5Tokenizer", "mbart": "MBartTokenizer",
+    "xlm": "XLMRobertaTokenizer", "albert": "AlbertTokenizer", "gemma": "GemmaTokenizer",
+    "camembert": "CamembertTokenizer", "xlnet": "XLNetTokenizer", "pegasus": "PegasusTokenizer",
+}  # fmt: skip
+
+
 def check(source: Source, *, chat: bool = False) -> None:
     """Refuse a source without a tokenizer, or with one that cannot belong to it. Imports nothing heavy.
 
@@ -80,6 +89,7 @@ def write(source: Source, out: Path) -> dict[str, Any]:
             f"the tokenizer of {source.root} ({type(tokenizer).__name__}) has no tokenizer.json form; "
             "serve it with your own predictor class (predictor: module:Class)"
         )
+    check_pieces(source, tokenizer)
     text = backend.to_str()
     check_size(json.loads(text), source)
     (out / TOKENIZER_FILE).write_bytes(compact(text.encode()))
@@ -100,6 +110,37 @@ def load(source: Source) -> Any:
         if not any((source.root / name).is_file() for name in (TOKENIZER_FILE, "tokenizer_config.json")):
             reason = "add tokenizer.json, or the tokenizer_config.json that names the tokenizer_class of its vocabulary"
         raise SourceError(f"transformers cannot read the tokenizer of {source.root}: {reason}") from error
+
+
+def check_pieces(source: Source, tokenizer: Any) -> None:
+    """Refuse a tokenizer that transformers made of a SentencePiece file and that cuts texts otherwise than the file.
+
+    It does so where nothing names the tokenizer's class: it then guesses one, without a warning.
+    """
+    path = next((path for name in _SENTENCEPIECE if (path := source.root / name).is_file()), None)
+    if path is None or (source.root / TOKENIZER_FILE).is_file():
+        return
+    from sentencepiece import SentencePieceProcessor
+
+    try:
+        model = SentencePieceProcessor(model_file=str(path))
+    except (OSError, RuntimeError) as error:
+        raise SourceError(f"{path} is not a SentencePiece model; download it again") from error
+    for text in _TEXTS:
+        wanted = [model.id_to_piece(number) for number in model.encode(text)]
+        found = tokenizer.convert_ids_to_tokens(tokenizer(text, add_special_tokens=False).input_ids)
+        if found != wanted and "<unk>" not in wanted:
+            raise SourceError(
+                f"{source.root} has {path.name} and no {TOKENIZER_FILE}; transformers reads it as "
+                f"{type(tokenizer).__name__}, which cuts {text!r} into {found[:4]}, the file itself into {wanted[:4]}; "
+                "get tokenizer.json, or name the model's class in tokenizer_config.json, as in "
+                f'{{"tokenizer_class": "{_class_hint(source)}"}}'
+            )
+
+
+def _class_hint(source: Source) -> str:
+    kind = str(source.config.get("model_type", "")).split("_")[0].split("-")[0]
+    return _CLASSES.get(kind, "LlamaTokenizer")
 
 
 def chat_template(root: Path) -> str | None:
