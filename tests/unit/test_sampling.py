@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -106,7 +107,7 @@ def test_draws_have_the_distribution(values: dict[str, Any]) -> None:
     """Chi-square over 20,000 draws, tokens under 5 expected draws taken together; the limit is five deviations away."""
     wanted = settings(**values, seed=11)
     scores = logits(3, 60)
-    sampler = Sampler(Settings(**{**vars(wanted), "repetition_penalty": 1.0}), [])
+    sampler = Sampler(msgspec.structs.replace(wanted, repetition_penalty=1.0), [])
     chances = dense(scores, sampler.settings)
     count = 20_000
     seen = np.bincount([sampler.pick(scores) for _ in range(count)], minlength=scores.size)

@@ -13,11 +13,11 @@ What a converter puts into a text-generation bundle, for every backend:
 from __future__ import annotations
 
 import abc
-import dataclasses
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
+
+import msgspec
 
 from lukewarm.predictors.bundle import Manifest
 from lukewarm.predictors.chat_template import ChatTemplate
@@ -61,8 +61,7 @@ class Scorer(Protocol):
         """Logits [len(token_ids), vocab] in fp32: row i is the model's view of what follows token i."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A request's settings with every default filled in. Steps in order: penalty, temperature, top-k, top-p."""
 
     max_new_tokens: int
@@ -250,4 +249,4 @@ class TextGenerator(Predictor):
         special = frozenset(token_id for token_id in ids.values() if token_id is not None)
         if not special:
             return settings
-        return dataclasses.replace(settings, stop_ids=special)
+        return msgspec.structs.replace(settings, stop_ids=special)

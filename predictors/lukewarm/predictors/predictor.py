@@ -6,9 +6,10 @@ import abc
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
+
+import msgspec
 
 from lukewarm.predictors.bundle import Bundle, Manifest
 from lukewarm.predictors.cpus import available_cpus
@@ -20,13 +21,12 @@ from lukewarm.predictors.tasks import TASKS, Delta, Request, Result
 NEVER = threading.Event()  # a cancel signal that nobody sets
 
 
-@dataclass(frozen=True, kw_only=True)
-class Runtime:
+class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     """How a Predictor may use the machine it runs on."""
 
     threads: int = 0  # 0: the processors this process may use (affinity and cgroup quota)
     device: str = "auto"  # auto, cpu, cuda, cuda:N
-    options: Mapping[str, Any] = field(default_factory=dict)  # the runtime's own switches, passed through
+    options: Mapping[str, Any] = msgspec.field(default_factory=dict)  # the runtime's own switches, passed through
     forks: bool = False  # set up in a process that will be forked, for its children to answer
 
     def thread_count(self) -> int:

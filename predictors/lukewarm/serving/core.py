@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import math
 import threading
@@ -139,7 +138,7 @@ class EngineCore:
         """In a forked worker: a process of its own, with its own numbers."""
         self.boot_id = uuid.uuid4().hex
         self.stats = Stats()
-        self.runtime = dataclasses.replace(self.runtime, forks=False)  # what is set up here answers here
+        self.runtime = msgspec.structs.replace(self.runtime, forks=False)  # what is set up here answers here
 
     def start_in_background(self) -> threading.Thread:
         """`start` in a thread of its own; a failure is logged and stays in `failure`."""

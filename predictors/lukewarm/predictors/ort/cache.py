@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from lukewarm.predictors.ort.session import library
 
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 _FLOAT_BYTES = 4
 
 
-@dataclass(frozen=True)
-class KeyValueCache:
+class KeyValueCache(msgspec.Struct, frozen=True):
     """Two buffers [batch, heads, capacity, size] per layer. `owners` keep the memory alive."""
 
     layers: Sequence[tuple[int, int]]  # (heads, size)
