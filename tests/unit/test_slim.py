@@ -111,3 +111,27 @@ def test_it_runs_by_path_without_our_packages(tmp_path: Path) -> None:
     command = [sys.executable, "-I", "-S", str(script), str(tmp_path / "site")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "numpy: 0.0 MB taken away\n"), done.stderr
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_of_two_engines_the_library_stays(gpu: bool, tmp_path: Path) -> None:
+    """On a GPU nothing goes: there the Python module opens the sessions."""
+    capi = tmp_path / "onnxruntime/capi"
+    write(tmp_path, {"onnxruntime/__init__.py": "from onnxruntime.capi import onnxruntime_pybind11_state"})
+    write(tmp_path, {"onnxruntime/capi/__init__.py": "", "onnxruntime/capi/onnxruntime_pybind11_state.so": "engine"})
+    (capi / "libonnxruntime.so.1").write_bytes(SMALL)
+    if gpu:
+        (capi / "libonnxruntime_providers_cuda.so").write_bytes(b"cuda")
+    slim(tmp_path, sys.executable)
+    assert (capi / "onnxruntime_pybind11_state.so").exists() == gpu
+    assert (capi / "libonnxruntime.so.1").exists()
+
+
+def test_without_a_library_that_loads_the_python_module_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, {"onnxruntime/__init__.py": "", "onnxruntime/capi/onnxruntime_pybind11_state.so": "engine"})
+    write(tmp_path, {"onnxruntime/capi/libonnxruntime.so.1": "no library"})
+    slim(tmp_path, sys.executable)
+    assert (tmp_path / "onnxruntime/capi/onnxruntime_pybind11_state.so").exists()
+    assert "onnxruntime: left as it was" in capsys.readouterr().err
