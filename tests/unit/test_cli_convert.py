@@ -54,6 +54,25 @@ def test_a_backend_without_the_specs_precision_takes_its_safest(project: Path) -
     assert bundles(project / ".lukewarm" / "bundles") == ["tiny-hf-fp32"]
 
 
+@pytest.mark.parametrize(
+    "verb", [["predict", "hi"], ["build", "bento"], ["serve", "--request", "{}"], ["push", "modal", "--dry-run"]]
+)
+def test_what_convert_took_is_what_the_other_verbs_look_for(
+    project: Path, verb: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "lukewarm.yaml").write_text("name: tiny\nsource: model\nbackend: hf\n")
+    assert run(verb) == 6
+    assert "tiny-hf-fp32 (bundle.json is missing)" in capsys.readouterr().err
+
+
+def test_a_precision_that_nobody_has_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "lukewarm.yaml").write_text("name: tiny\nsource: model\nbackend: ct2\nprecision: int9\n")
+    for verb in (["convert"], ["predict", "hi"], ["build", "bento"]):
+        assert run(verb) == 5
+        assert "unknown precision for text-generation on ct2 'int9' (did you mean 'int8'?)" in capsys.readouterr().err
+    assert not (project / ".lukewarm").exists()
+
+
 def test_all_prints_json_of_every_bundle(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["convert", "--all", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)

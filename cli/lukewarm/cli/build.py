@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from lukewarm.cli.common import Project, json_option, open_project, print_json, progress, spec_option
+from lukewarm.cli.common import Project, json_option, open_project, precision_for, print_json, progress, spec_option
 
 
 @click.command()
@@ -47,7 +47,7 @@ def chosen(project: Project, backend: str | None, precision: str | None) -> Proj
     spec = project.spec
     backend = backend or ("custom" if spec.predictor else spec.backend)
     if precision is None:
-        precision = "none" if backend in ("custom", "echo") else spec.precision
+        precision = "none" if backend == "custom" else precision_for(spec, backend)
     return Project(msgspec.structs.replace(spec, backend=backend, precision=precision), project.root)
 
 

@@ -15,6 +15,7 @@ import click
 import msgspec
 
 from lukewarm.predictors import specfile
+from lukewarm.predictors.errors import UnsupportedError, unknown
 from lukewarm.predictors.spec import ModelSpec
 
 STATE_DIR = ".lukewarm"  # beside the spec: bundles/, build/, cache/
@@ -64,6 +65,22 @@ class Project:
 
     def artifact_dir(self, target: str) -> Path:
         return self.root / STATE_DIR / "build" / target
+
+
+def precision_for(spec: ModelSpec, backend: str) -> str:
+    """The spec's precision; of a backend that has another's names only, its safest. Every verb takes the same one.
+
+    Raises UnsupportedError for a precision that no backend has.
+    """
+    from lukewarm.predictors.registry import BACKENDS
+
+    known = BACKENDS.load(backend).support.get(spec.task, ())
+    if spec.precision in known:
+        return spec.precision
+    anywhere = {word for name in BACKENDS.names() for words in BACKENDS.load(name).support.values() for word in words}
+    if spec.precision not in anywhere:
+        raise UnsupportedError(unknown(f"precision for {spec.task} on {backend}", spec.precision, known))
+    return known[0] if known else "none"
 
 
 def open_project(path: Path) -> Project:

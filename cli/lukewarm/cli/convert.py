@@ -12,7 +12,16 @@ from typing import Any, get_args
 import click
 import msgspec
 
-from lukewarm.cli.common import Progress, Project, json_option, open_project, print_json, progress, spec_option
+from lukewarm.cli.common import (
+    Progress,
+    Project,
+    json_option,
+    open_project,
+    precision_for,
+    print_json,
+    progress,
+    spec_option,
+)
 from lukewarm.predictors.errors import (
     AccuracyError,
     LukewarmError,
@@ -143,7 +152,7 @@ def _pairs(
         elif every:
             wanted = list(known)
         else:
-            wanted = [spec.precision if spec.precision in known else (known or ("none",))[0]]
+            wanted = [precision_for(spec, backend)]
         pairs += [(backend, name) for name in wanted]
     everywhere = {name for backend in backends or [spec.backend] for name in _precisions(backend, spec.task)}
     if strange := [name for name in precisions if name not in everywhere]:

@@ -50,6 +50,7 @@ def push(provider: str, spec_path: Path, dry_run: bool, yes: bool, as_json: bool
     Example: lukewarm push runpod --image ghcr.io/me/my-model --dry-run
     """
     from lukewarm.adapters.push import Run, provider_of
+    from lukewarm.cli.build import chosen
     from lukewarm.cli.push_report import plan_json, price, print_deployment, print_plan
 
     found: Provider = provider_of(provider)
@@ -63,7 +64,7 @@ def push(provider: str, spec_path: Path, dry_run: bool, yes: bool, as_json: bool
         )
     credentials = None if dry_run else found.credentials(os.environ)  # before minutes of building
     show = progress(quiet=as_json and not sys.stderr.isatty())
-    given, problem = _prepare(found, open_project(spec_path), options, show, dry_run=dry_run)
+    given, problem = _prepare(found, chosen(open_project(spec_path), None, None), options, show, dry_run=dry_run)
     plan = found.plan(given)
     priced = price(plan, given.spec)
     notes = [*plan.notes, *([problem] if problem else []), *_login_note(found, dry_run=dry_run)]
