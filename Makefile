@@ -93,8 +93,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@echo "== environment: $(VENV) (several minutes the first time)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --upgrade pip
-	$(BIN)/python -m pip install -q "$(TORCH)"
-	$(BIN)/python -m pip install -q -c constraints.txt --group dev -e ".[convert,targets,bench,costs,metrics,doctor]"
+	$(BIN)/python -m pip install -q --no-compile "$(TORCH)"
+	$(BIN)/python -m pip install -q --no-compile -c constraints.txt --group dev -e ".[convert,targets,bench,costs,metrics,doctor]"
 	$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	touch $@
 
