@@ -373,6 +373,9 @@ def test_a_guessed_class_that_cuts_otherwise_than_its_sentencepiece_file(source:
     tokenizer.check_pieces(opened(source), _Words(model, ""))
     with pytest.raises(SourceError, match=r'tokenizer\.model and no tokenizer\.json.*"tokenizer_class": "Llama'):
         tokenizer.check_pieces(opened(source), _Words(model, "▁"))
+    (source / "tokenizer_config.json").write_text('{"tokenizer_class": "LlamaTokenizer"}')
+    with pytest.raises(SourceError, match=r"get tokenizer\.json, as the tokenizer's makers saved it"):
+        tokenizer.check_pieces(opened(source), _Words(model, "▁"))
     path.write_bytes(b"version https://git-lfs")
     with pytest.raises(SourceError, match="is not a SentencePiece model"):
         tokenizer.check_pieces(opened(source), _Words(model, ""))

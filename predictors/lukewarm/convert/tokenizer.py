@@ -22,11 +22,13 @@ _FILES = (
     "spiece.model",
     "source.spm",
     "sentencepiece.bpe.model",
+    "spm.model",
 )
 
 
-_SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
-_TEXTS = ("the model answers", "One, two.", "a cold start")
+_SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model")
+_TEXTS = ("the model answers", "one, two.", "a cold start")
+_LLAMA = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True}
 _CLASSES = {
     "t5": "T5Tokenizer", "mt5": "T5Tokenizer", "umt5": "T5Tokenizer", "mbart": "MBartTokenizer",
     "xlm": "XLMRobertaTokenizer", "albert": "AlbertTokenizer", "gemma": "GemmaTokenizer",
@@ -133,14 +135,18 @@ def check_pieces(source: Source, tokenizer: Any) -> None:
             raise SourceError(
                 f"{source.root} has {path.name} and no {TOKENIZER_FILE}; transformers reads it as "
                 f"{type(tokenizer).__name__}, which cuts {text!r} into {found[:4]}, the file itself into {wanted[:4]}; "
-                "get tokenizer.json, or name the model's class in tokenizer_config.json, as in "
-                f'{{"tokenizer_class": "{_class_hint(source)}"}}'
+                f"get tokenizer.json{_class_hint(source)}"
             )
 
 
 def _class_hint(source: Source) -> str:
+    """What to write where nothing names the class."""
+    path = source.root / "tokenizer_config.json"
+    if path.is_file() and read_json(path).get("tokenizer_class"):
+        return ", as the tokenizer's makers saved it"
     kind = str(source.config.get("model_type", "")).split("_")[0].split("-")[0]
-    return _CLASSES.get(kind, "LlamaTokenizer")
+    named = {"tokenizer_class": _CLASSES[kind]} if kind in _CLASSES else _LLAMA
+    return f", or name the model's class in tokenizer_config.json, as in {json.dumps(named)}"
 
 
 def chat_template(root: Path) -> str | None:
