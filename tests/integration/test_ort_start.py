@@ -63,7 +63,7 @@ def test_begun_ahead_or_not_and_by_library_or_package_it_answers_the_same(monkey
         taken.append(found is not None)
         return found
 
-    monkeypatch.setattr("lukewarm.predictors.ort.text_generation.take", noted)
+    monkeypatch.setattr("lukewarm.predictors.ort.session.take", noted)
     monkeypatch.setattr(ahead, "_LEAST_CPUS", 1)
     begun = answers(load_predictor(root, threads=2, device="cpu"), requests)
     later = answers(load_predictor(bundle(), Runtime(threads=2, device="cpu")), requests)

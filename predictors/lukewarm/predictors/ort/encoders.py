@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from lukewarm.predictors.embeddings import Embedder
-from lukewarm.predictors.ort.session import open_graph
+from lukewarm.predictors.ort.session import open_bundle
 from lukewarm.predictors.predictor import Predictor
 from lukewarm.predictors.text_classification import TextClassifier
 
 if TYPE_CHECKING:
     from lukewarm.predictors.embeddings import FloatArray, IntArray
-
-GRAPH = "model/encoder.onnx"
 
 
 class OrtEmbedder(Embedder):
@@ -42,8 +40,8 @@ class OrtTextClassifier(TextClassifier):
 
 
 def _open(predictor: Predictor) -> Any:
-    prepack = bool(predictor.bundle.manifest.options.get("prepack", True))
-    return open_graph(predictor.bundle.path(GRAPH), predictor.runtime, prepack=prepack)
+    (session,) = open_bundle(predictor.bundle, predictor.runtime)
+    return session
 
 
 def _run(session: Any, ids: IntArray, mask: IntArray, types: IntArray | None = None) -> FloatArray:

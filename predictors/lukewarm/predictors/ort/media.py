@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lukewarm.predictors.ctc import CtcToText
 from lukewarm.predictors.media_to_text import ImageToText
-from lukewarm.predictors.ort.session import open_graph
+from lukewarm.predictors.ort.session import open_bundle
 from lukewarm.predictors.ort.steps import Graphs, OrtSteps
 from lukewarm.predictors.speech_to_text import SpeechToText
 from lukewarm.predictors.text_to_text import Hypothesis, SearchSettings
@@ -52,8 +52,7 @@ class OrtCtcToText(CtcToText):
     """One graph, `model/encoder.onnx`: `input_values` float32 [batch, samples] to `logits`."""
 
     def load(self) -> None:
-        prepack = bool(self.bundle.manifest.options.get("prepack", True))
-        self._graph = open_graph(self.bundle.path("model/encoder.onnx"), self.runtime, prepack=prepack)
+        (self._graph,) = open_bundle(self.bundle, self.runtime)
 
     def logits(self, samples: FloatArray) -> FloatArray:
         found: FloatArray = self._graph.run(["logits"], {"input_values": samples[None]})[0][0]

@@ -1,4 +1,4 @@
-"""Opens the graphs of a text-generation bundle through the C library, each in a thread of its own.
+"""Opens the graphs of a bundle through the C library, each in a thread of its own.
 
 Light: it may run before anything else is imported (`ahead.py`), as opening is what a cold start waits for longest.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lukewarm.predictors.ahead import Settings
 
 GRAPH = "model.onnx"
-WEIGHTS = "model/model.onnx.data"
+WEIGHTS = "model/model.onnx.data"  # of text generation; the others are small, or mapped
 
 
 _late: list[LateThreads] = []
@@ -54,18 +54,24 @@ def options_for(engine: capi.Api, threads: int, configuration: Mapping[str, str]
     return SessionOptions(engine, threads, configuration, _late[0] if forks and threads > 1 else None)
 
 
+def graphs_of(task: str, options: Mapping[str, Any]) -> list[str]:
+    """The files of a bundle's graphs in `model/`, by its manifest's task and options."""
+    if task == "text-generation":
+        return [str(name) for name in options.get("parts") or [GRAPH]]
+    whole = task in ("embeddings", "text-classification") or options.get("way") == "ctc"
+    return ["encoder.onnx"] if whole else ["encoder.onnx", "decoder.onnx"]
+
+
 def begin(root: str, manifest: Mapping[str, Any], settings: Settings) -> Callable[[], list[Session]] | None:
-    """Open a bundle's graphs, if they can be opened this way; the function returned waits for them.
+    """Open an ort bundle's graphs, if they can be opened this way; the function returned waits for them.
 
     `manifest` is the bundle's own. Raises OrtError, at once or when waited for.
     """
-    if manifest.get("backend") != "ort" or manifest.get("task") != "text-generation":
-        return None
     engine = engine_for(settings.device)
-    if engine is None:
-        return None
     of_bundle = manifest.get("options") or {}
-    graphs = [os.path.join(root, "model", str(name)) for name in of_bundle.get("parts") or [GRAPH]]
+    names = graphs_of(manifest["task"], of_bundle)
+    if engine is None or any(os.path.basename(name) != name for name in names):
+        return None
     weights = os.path.join(root, WEIGHTS)
     threads = settings.threads or available_cpus()
     prepack = bool(of_bundle.get("prepack", True))
@@ -81,6 +87,7 @@ def begin(root: str, manifest: Mapping[str, Any], settings: Settings) -> Callabl
             error.graph = graph
             raise
 
+    graphs = [os.path.join(root, "model", name) for name in names]
     return _open(session, graphs, one_by_one=threads == 1, heap=HugeHeap(copied_bytes))
 
 

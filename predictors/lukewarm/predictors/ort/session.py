@@ -16,9 +16,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lukewarm.predictors.ahead import Settings, take
+from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import BundleError, CancelledError, MissingExtra, UnsupportedError
 from lukewarm.predictors.ort.c_session import RunOptions, Session, Value
-from lukewarm.predictors.ort.opening import engine_for, entries, options_for
+from lukewarm.predictors.ort.capi import OrtError
+from lukewarm.predictors.ort.opening import begin, engine_for, entries, graphs_of, options_for
 from lukewarm.predictors.predictor import NEVER, Runtime
 from lukewarm.predictors.startup import beside
 
@@ -57,6 +60,37 @@ def one_blas_thread() -> Iterator[None]:
     finally:
         if before is None:
             os.environ.pop("OPENBLAS_NUM_THREADS", None)
+
+
+def begun(bundle: Bundle, runtime: Runtime) -> Callable[[], list[Any]] | None:
+    """Waits for the sessions over a bundle's graphs, which may have been begun ahead; None where the package has to do.
+
+    The function returned raises BundleError.
+    """
+    manifest = bundle.manifest
+    settings = Settings(runtime.threads, runtime.device, runtime.options, runtime.forks)
+    about = {"task": manifest.task, "options": manifest.options}
+    wait = take(bundle.root, settings) or begin(str(bundle.root), about, settings)
+    if wait is None:
+        return None
+
+    def opened() -> list[Any]:
+        try:
+            found: list[Any] = wait()
+        except OrtError as error:
+            raise unloadable(Path(error.graph), error) from error
+        return found
+
+    return opened
+
+
+def open_bundle(bundle: Bundle, runtime: Runtime) -> list[Any]:
+    """Sessions over all graphs of a bundle. Raises as `open_graph` does."""
+    names = graphs_of(bundle.manifest.task, bundle.manifest.options)
+    paths = [bundle.path(f"model/{name}") for name in names]
+    if opened := begun(bundle, runtime):
+        return opened()
+    return open_graphs(paths, runtime, prepack=bool(bundle.manifest.options.get("prepack", True)))
 
 
 def open_graphs(paths: Sequence[Path], runtime: Runtime, *, prepack: bool = True) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lukewarm.predictors.bundle import Bundle
-from lukewarm.predictors.ort.session import open_graph, value_for
+from lukewarm.predictors.ort.session import open_bundle, value_for
 from lukewarm.predictors.predictor import Runtime
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ class Graphs:
     @classmethod
     def open(cls, bundle: Bundle, runtime: Runtime) -> Graphs:
         """The graphs of a bundle. Raises BundleError."""
-        prepack = bool(bundle.manifest.options.get("prepack", True))
-        paths = [bundle.path(f"model/{name}.onnx") for name in ("encoder", "decoder")]
-        return cls(*(open_graph(path, runtime, prepack=prepack) for path in paths))
+        return cls(*open_bundle(bundle, runtime))
 
     def __init__(self, encoder: Any, decoder: Any) -> None:
         self.encoder = encoder

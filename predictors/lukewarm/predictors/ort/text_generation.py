@@ -14,15 +14,11 @@ import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lukewarm.predictors.ahead import Settings, take
 from lukewarm.predictors.decoder_generator import DecoderGenerator
 from lukewarm.predictors.generation import Decoder
-from lukewarm.predictors.ort.capi import OrtError
-from lukewarm.predictors.ort.opening import GRAPH, begin
-from lukewarm.predictors.ort.session import library, one_blas_thread, open_graphs, unloadable
+from lukewarm.predictors.ort.session import begun, library, one_blas_thread, open_bundle
 from lukewarm.predictors.predictor import NEVER
 from lukewarm.predictors.startup import beside
 
@@ -40,7 +36,10 @@ class OrtTextGenerator(DecoderGenerator):
     _sessions: list[Any]
 
     def load(self) -> Callable[[], object]:
-        opened = self._begin()
+        opened = begun(self.bundle, self.runtime)
+        if opened is None:
+            library()  # imports are for this thread
+            opened = beside(functools.partial(open_bundle, self.bundle, self.runtime))
         time.sleep(_HEAD_START_S)
         try:
             with one_blas_thread():
@@ -48,31 +47,11 @@ class OrtTextGenerator(DecoderGenerator):
         except BaseException:
             opened()  # a thread must not outlive a failed setup
             raise
+        return functools.partial(self._take, opened)
 
-        def wait() -> None:
-            options = self.bundle.manifest.options
-            self._layers = [(int(heads), int(size)) for heads, size in options["layers"]]
-            try:
-                self._sessions = opened()
-            except OrtError as error:
-                raise unloadable(Path(error.graph), error) from error
-
-        return wait
-
-    def _begin(self) -> Callable[[], list[Any]]:
-        """Open the graphs, in threads; the function returned waits for them."""
-        runtime, manifest = self.runtime, self.bundle.manifest
-        settings = Settings(runtime.threads, runtime.device, runtime.options, runtime.forks)
-        graphs = [self.bundle.path(f"model/{name}") for name in manifest.options.get("parts", [GRAPH])]
-        begun: Callable[[], list[Any]] | None = take(self.bundle.root, settings)
-        if begun is None:
-            about = {"backend": manifest.backend, "task": manifest.task, "options": manifest.options}
-            begun = begin(str(self.bundle.root), about, settings)
-        if begun is not None:
-            return begun
-        library()  # imports are for this thread
-        prepack = bool(manifest.options.get("prepack", True))
-        return beside(functools.partial(open_graphs, graphs, runtime, prepack=prepack))
+    def _take(self, opened: Callable[[], list[Any]]) -> None:
+        self._layers = [(int(heads), int(size)) for heads, size in self.bundle.manifest.options["layers"]]
+        self._sessions = opened()
 
     def decoder(self, cancel: threading.Event) -> Decoder:
         from lukewarm.predictors.ort.decoder import OrtDecoder
