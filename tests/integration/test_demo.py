@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,16 @@ def test_ort_and_ct2_write_the_same_in_fp32() -> None:
     found = texts("ort", "fp32", PROMPTS)
     assert all(found)
     assert found == texts("ct2", "fp32", PROMPTS)
+
+
+def test_every_backend_was_measured() -> None:
+    rows = [json.loads(line) for line in (ROOT / "report/records.jsonl").read_text("utf-8").splitlines()]
+    cases = [row for row in rows if row["kind"] == "measured"]
+    reasons = [
+        f"{row['case']['backend']} {row['case']['precision']}: {row['reason']}" for row in cases if row.get("reason")
+    ]
+    measured = {row["case"]["backend"] for row in cases if row.get("phases")}
+    assert {"hf", "ort", "ct2", "bnb"} <= measured, reasons
 
 
 def test_bentoml_serve_in_the_repository_root_answers_as_predict() -> None:

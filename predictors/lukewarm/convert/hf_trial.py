@@ -18,15 +18,17 @@ from lukewarm.predictors.hf.decoder import TorchDecoder, score
 
 _LENGTHS = (5, 9)
 _NEW = 3
-# of the logits' spread; what goes wrong here goes wrong by all of it
+# of the logits' spread, their largest difference; what goes wrong here goes wrong by all of it
 _TOLERANCE = 0.05
-_TOLERANCE_QUANTIZED = 0.6  # 8-bit products look at the whole batch
+# their mean difference: 8-bit products with outliers look at the whole batch, so single logits of a sound model are off
+# by 0.8 (SmolLM2-135M, mean 0.18; logits of another position: mean 1.0 to 1.2)
+_TOLERANCE_QUANTIZED = 0.45
 
 
 def run(model: Any, source: Source, *, quantized: bool = False) -> dict[str, bool]:
     """Options for the bundle, empty for a model that can all. Raises UnsupportedError if it cannot run at all."""
     rows = _rows(source)
-    tolerance = _TOLERANCE_QUANTIZED if quantized else _TOLERANCE
+    near = _near_quantized if quantized else _near
     try:
         wanted = [score(model, row)[-_NEW - 1 :] for row in rows]
         alone = [_decoded(model, [row], 1 << 20) for row in rows]
@@ -36,13 +38,13 @@ def run(model: Any, source: Source, *, quantized: bool = False) -> dict[str, boo
         raise _refused(
             source, f"it does not run: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
-    if not all(_near(found[0], row, tolerance) for found, row in zip(alone, wanted, strict=True)):
+    if not all(near(found[0], row) for found, row in zip(alone, wanted, strict=True)):
         raise _refused(source, "with its cache it gives other outputs than without")
     return {
         name: False
         for name, works in (
-            ("chunks", lambda: _near(_decoded(model, rows[1:], 4)[0], wanted[1], tolerance)),
-            ("batches", lambda: all(map(_near, _decoded(model, rows, 1 << 20), wanted, [tolerance] * len(rows)))),
+            ("chunks", lambda: near(_decoded(model, rows[1:], 4)[0], wanted[1])),
+            ("batches", lambda: all(map(near, _decoded(model, rows, 1 << 20), wanted))),
         )
         if not _holds(works)
     }
@@ -70,8 +72,12 @@ def _decoded(model: Any, rows: Sequence[Sequence[int]], chunk_tokens: int) -> li
     return [np.stack([step[row] for step in steps]) for row in range(len(rows))]
 
 
-def _near(found: Any, wanted: Any, tolerance: float) -> bool:
-    return bool(np.abs(found - wanted).max() <= tolerance * max(float(wanted.std()), 1e-6))
+def _near(found: Any, wanted: Any) -> bool:
+    return bool(np.abs(found - wanted).max() <= _TOLERANCE * max(float(wanted.std()), 1e-6))
+
+
+def _near_quantized(found: Any, wanted: Any) -> bool:
+    return bool(np.abs(found - wanted).mean() <= _TOLERANCE_QUANTIZED * max(float(wanted.std()), 1e-6))
 
 
 def _holds(works: Any) -> bool:
