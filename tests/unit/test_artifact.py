@@ -17,7 +17,8 @@ from lukewarm.adapters import build as builder
 from lukewarm.adapters.build import MARK, Artifact, build
 from lukewarm.adapters.requirements import installed_bytes
 from lukewarm.adapters.vendor import included_files, shipped_sources
-from lukewarm.predictors.bundle import MANIFEST, list_files
+from lukewarm.predictors.ahead import MANIFEST
+from lukewarm.predictors.bundle import list_files
 from lukewarm.predictors.errors import BundleError, SpecError, StorageError, UnsupportedError
 from lukewarm.predictors.spec import ModelSpec
 from support.echo_bundle import write_echo_bundle

@@ -111,6 +111,7 @@ def test_content_is_fetched_from_the_checked_address(server: Any) -> None:
     assert get(server, "/to//a.png") == PNG
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

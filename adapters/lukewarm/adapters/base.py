@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 from lukewarm.adapters.render import plain_data
 from lukewarm.adapters.wire import AsgiWire, Wire
-from lukewarm.predictors.bundle import MANIFEST, Bundle
+from lukewarm.predictors.ahead import MANIFEST
+from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import SpecError, unknown
 from lukewarm.predictors.foreign import IMPORTED, INCLUDED
 from lukewarm.predictors.spec import Accuracy, ModelSpec

@@ -18,7 +18,7 @@ from lukewarm.images.layers import Layer, write_layer
 from lukewarm.images.layout import Layout, disk_errors, is_alive
 from lukewarm.images.oci import LINUX_AMD64, Descriptor, Platform
 from lukewarm.images.tree import Entry, walk
-from lukewarm.predictors.bundle import MANIFEST as BUNDLE_MANIFEST
+from lukewarm.predictors.ahead import MANIFEST as BUNDLE_MANIFEST
 from lukewarm.predictors.bundle import Bundle, sha256
 from lukewarm.predictors.errors import StorageError, UnsupportedError
 from lukewarm.serving import slim

@@ -23,7 +23,8 @@ from lukewarm.adapters.capabilities import checked
 from lukewarm.adapters.processes import Stopped
 from lukewarm.adapters.targets import TARGETS
 from lukewarm.adapters.wire import Answer
-from lukewarm.predictors.bundle import MANIFEST, Bundle
+from lukewarm.predictors.ahead import MANIFEST
+from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import ServerError
 from lukewarm.serving.conformance import BadRequest, error_of, json_cases, text_generation_cases, violations
 from lukewarm.serving.engine import Engine

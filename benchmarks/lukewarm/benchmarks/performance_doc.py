@@ -36,8 +36,11 @@ WHY_OPEN = {
     "transformers needs over 200 billion a second with everything else free: about the peak of two AVX2 cores in fp32. "
     "The 8-bit blocks that lose less than 1 % reach about 100, and whole rows at 8 bits some 250 but lose more than 1 "
     "% (`docs/ort.md`, batches).",
-    "one artifact": "8-bit weights are packed at every start; fp32 that is not packed starts sooner, and is slower "
-    "from then on (`docs/ort.md`, not reached).",
+    "one artifact": "8-bit weights are packed at every start, beside the imports; fp32 that is not packed starts "
+    "sooner, and is slower from then on (`docs/ort.md`, not reached).",
+    "translation, cold start": "the interpreter and imports take half of such a start; the ratio moves with the host.",
+    "installed, as pip": "wheels come with debug symbols, tests and a second engine, and `tokenizers` asks for "
+    "huggingface_hub; images of ours take a closed list without them.",
     "fork from a warm parent": "the fork itself takes 3 to 15 ms, and the child's first writes copy pages that "
     "it shares; the rest is reading the prompt.",
 }

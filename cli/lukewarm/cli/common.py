@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import sys
@@ -77,7 +78,10 @@ def precision_for(spec: ModelSpec, backend: str) -> str:
     known = BACKENDS.load(backend).support.get(spec.task, ())
     if spec.precision in known:
         return spec.precision
-    anywhere = {word for name in BACKENDS.names() for words in BACKENDS.load(name).support.values() for word in words}
+    anywhere: set[str] = set()
+    for name in BACKENDS.names():
+        with contextlib.suppress(UnsupportedError):  # another package's that cannot be loaded
+            anywhere.update(word for words in BACKENDS.load(name).support.values() for word in words)
     if spec.precision not in anywhere:
         raise UnsupportedError(unknown(f"precision for {spec.task} on {backend}", spec.precision, known))
     return known[0] if known else "none"

@@ -17,6 +17,7 @@ TYPE_CHECKING = False  # typing's own takes 5 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
+MANIFEST = "bundle.json"
 _SWITCH_S = 0.0005  # how long a thread that has come back from the runtime waits for imports that hold the lock
 _LEAST_CPUS = 2  # with one, there is nobody to do it meanwhile
 _lock = threading.Lock()
@@ -88,7 +89,7 @@ def _begin(root: str, settings: Settings) -> Callable[[], Any] | None:
 
     if available_cpus() < _LEAST_CPUS:
         return None
-    with open(os.path.join(root, "bundle.json"), encoding="utf-8") as file:
+    with open(os.path.join(root, MANIFEST), encoding="utf-8") as file:
         manifest = json.load(file)
     if manifest.get("backend") != "ort":
         return None

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
+from lukewarm.predictors.ahead import MANIFEST
 from lukewarm.predictors.errors import BundleError
 from lukewarm.predictors.spec import Generation, Task
 
-MANIFEST = "bundle.json"
 FORMAT = 1
 
 

@@ -37,7 +37,7 @@ def main(root: Path, host: str, port: int | None, workers: int, **options: objec
     """Serve ROOT: an artifact folder (bundle/ and lukewarm.json) or a bundle's directory."""
     threads, device = int(str(options["threads"])), str(options["device"])
     if workers == 1:  # the modules of a server take as long to import as the model to open
-        ahead.start(root if (root / "bundle.json").is_file() else root / "bundle", ahead.Settings(threads, device))
+        ahead.start(root if (root / ahead.MANIFEST).is_file() else root / "bundle", ahead.Settings(threads, device))
     from lukewarm.predictors.cpus import available_cpus
     from lukewarm.predictors.errors import LukewarmError
     from lukewarm.predictors.predictor import Runtime

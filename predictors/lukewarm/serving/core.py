@@ -14,7 +14,8 @@ from typing import Any, Literal, Self
 
 import msgspec
 
-from lukewarm.predictors.bundle import MANIFEST, Bundle
+from lukewarm.predictors.ahead import MANIFEST
+from lukewarm.predictors.bundle import Bundle
 from lukewarm.predictors.errors import BundleError, LukewarmError, RequestError, ServerError
 from lukewarm.predictors.predictor import Predictor, Runtime, load_predictor
 from lukewarm.predictors.spec import Generation, ModelSpec

@@ -24,19 +24,21 @@ UNUSED: dict[str, tuple[str, ...]] = {
         "**/tests/**/[!_]*", "**/*.pyi", "**/*.pxd", "**/*.pyx", "**/*.a", "_core/include", "_core/lib", "random/lib",
         "random/_examples", "f2py", "distutils", "_pyinstaller", "_core/_simd*.so", "_core/_*_tests*.so",
     ),
-    # the engine is there twice, in the Python module and as a library in C: the predictors open the library
-    "onnxruntime": (
-        "capi/onnxruntime_pybind11_state*.so", "transformers", "quantization", "tools", "datasets", "backend",
-    ),
+    "onnxruntime": ("transformers", "quantization", "tools", "datasets", "backend"),
     "tokenizers": ("**/*.pyi",),
     "ctranslate2": (),
     "msgspec": ("**/*.pyi",),
 }  # fmt: skip
-# what has to work afterwards, where it is not the import; SITE stands for the folder
-LOADS = {
-    "onnxruntime": "import ctypes, glob; ctypes.CDLL(glob.glob(SITE + '/onnxruntime/capi/libonnxruntime.so*')[0])",
+# onnxruntime's engine is there twice, as a library in C, which the predictors open on a CPU, and in the Python module,
+# which they import on a GPU: (what the other does not need, what has to load afterwards; SITE stands for the folder)
+_ON_GPUS = "onnxruntime/capi/libonnxruntime_providers_cuda.so"
+_ENGINES = {
+    False: (
+        "capi/onnxruntime_pybind11_state*.so",
+        "import ctypes, glob; ctypes.CDLL(glob.glob(SITE + '/onnxruntime/capi/libonnxruntime.so*')[0])",
+    ),
+    True: ("capi/libonnxruntime.so*", "import onnxruntime"),
 }
-_ON_GPUS = "onnxruntime/capi/libonnxruntime_providers_cuda.so"  # with it the Python module is what opens sessions
 LEAST_GAIN = 0.05  # of a library's bytes; less is not worth a rewrite
 _PT_LOAD = 1
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")  # ELF64, little endian: x86-64 and arm64
@@ -51,11 +53,15 @@ def slim(site: Path, python: str | None = None) -> dict[str, int]:
     """
     saved: dict[str, int] = {}
     for package, patterns in UNUSED.items():
-        if not (site / package).is_dir() or (package == "onnxruntime" and (site / _ON_GPUS).exists()):
+        if not (site / package).is_dir():
             continue
+        loads = f"import {package}"
+        if package == "onnxruntime":
+            engine, loads = _ENGINES[(site / _ON_GPUS).exists()]
+            patterns = (*patterns, engine)
         with tempfile.TemporaryDirectory(dir=site, prefix=".slim-") as aside:
             moved = _set_aside(site, package, patterns, Path(aside))
-            if moved and python and (why := _broken(site, package, python)):
+            if moved and python and (why := _broken(site, loads, python)):
                 for place, kept in moved.items():
                     _restore(kept, place)
                 print(f"{package}: left as it was, as it did not load without: {why}", file=sys.stderr)
@@ -156,10 +162,9 @@ def _restore(kept: Path, place: Path) -> None:
     os.replace(kept, place)
 
 
-def _broken(site: Path, package: str, python: str) -> str:
-    """The last line of what loading it says; empty if it loads."""
-    loads = LOADS.get(package, f"import {package}").replace("SITE", repr(str(site)))
-    code = f"import sys; sys.path.insert(0, {str(site)!r}); {loads}"
+def _broken(site: Path, loads: str, python: str) -> str:
+    """The last line of what this code says; empty if it works."""
+    code = f"import sys; sys.path.insert(0, {str(site)!r}); {loads.replace('SITE', repr(str(site)))}"
     env = {**os.environ, "ORT_DISABLE_TELEMETRY": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     command = [python, "-c", code]
     try:

@@ -9,6 +9,7 @@ def load(job: dict[str, Any]) -> Any:
     """Open the bundle at `job["path"]` and set its Predictor up, as a server does."""
     from lukewarm.predictors import load_predictor
 
+    # by its name: importing the module would be counted as the bundle's own start
     forks = "lukewarm.benchmarks.contenders.fork" in job.get("extra", ())
     return load_predictor(job["path"], threads=job["threads"], options=job["options"], forks=forks)
 

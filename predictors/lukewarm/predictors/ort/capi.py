@@ -60,9 +60,9 @@ _CALLS: dict[str, tuple[int, tuple[Any, ...]]] = {
     "BindInput": (136, (_P, _S, _P)),
     "BindOutput": (137, (_P, _S, _P)),
     "BindOutputToDevice": (138, (_P, _S, _P)),
+    "GetBoundOutputValues": (140, (_P, _P, _PP, ctypes.POINTER(_SIZE))),
     "SessionOptionsSetCustomCreateThreadFn": (196, (_P, CREATE_THREAD)),
     "SessionOptionsSetCustomJoinThreadFn": (198, (_P, JOIN_THREAD)),
-    "GetBoundOutputValues": (140, (_P, _P, _PP, ctypes.POINTER(_SIZE))),
 }
 _RELEASES = {
     "Status": 93, "Session": 95, "Value": 96, "RunOptions": 97, "TypeInfo": 98, "TensorTypeAndShapeInfo": 99,
