@@ -154,10 +154,10 @@ def test_a_graph_cut_in_two_answers_as_the_whole(
     cancel = threading.Event()
     monkeypatch.setattr(decoder, "_WATCHED_TOKENS", 1)  # runs with RunOptions, both halves under one
     cancelled = halves.decoder(cancel)
-    cancelled.prefill(np.ones((1, 8), np.int64), np.array([8]), 16)
+    cancelled.prefill([[1] * 8], 16)
     cancel.set()
     with pytest.raises(CancelledError):
-        cancelled.step(np.array([1]))
+        cancelled.step([1])
     for before in ("_run", "_join"):  # what begins the first half, what stands between the two
         assert cancelled_inside(halves, before) == (before == "_join"), "whether the first half came to its end"
     assert answers(halves, requests) == expected
@@ -207,7 +207,7 @@ def cancelled_inside(model: Any, before: str) -> bool:
         patch.setattr(BoundRun, "_run", run)
         patch.setattr(BoundRun, "_join", join)
         with pytest.raises(CancelledError):
-            decoder.prefill(np.ones((1, 8), np.int64), np.array([8]), 16)
+            decoder.prefill([[1] * 8], 16)
     return bool(joined)
 
 
@@ -280,10 +280,9 @@ def test_a_run_in_the_graph_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> Non
     model = ort("llama")
     decoder = model.decoder(cancel)
     assert isinstance(decoder, OrtDecoder)
-    ids = np.ones((1, 8), np.int64)
-    decoder.prefill(ids, np.array([8]), 16)
+    decoder.prefill([[1] * 8], 16)
     cancel.set()
     with pytest.raises(CancelledError):
-        decoder.step(np.array([1]))
+        decoder.step([1])
     result = answers(model, [asked("the model answers")])[0]
     assert result.finish_reason in ("eos", "length")

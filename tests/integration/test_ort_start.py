@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -103,3 +104,44 @@ def test_children_of_one_model_have_threads_of_their_own() -> None:
     ]  # fmt: skip
     sessions = 1  # a small graph is not cut in two
     assert [int(threads) for _, threads, _ in lines] == [1, 1 + 2 * sessions, 1 + 2 * sessions, 1]
+
+
+# answers without numpy, which cannot be imported; then, with it, one that draws its tokens
+LIGHT = """
+import json, sys
+sys.modules["numpy"] = None
+from lukewarm.predictors import load_predictor
+from lukewarm.predictors.tasks import TextGenerationRequest
+texts = sys.argv[2:]
+model = load_predictor(sys.argv[1], threads=1, device="cpu", warm_up=True)
+requests = [TextGenerationRequest(prompt=text, max_new_tokens=4 + 3 * place) for place, text in enumerate(texts)]
+print(json.dumps([answer.text for answer in model.predict_batch(requests)]))
+del sys.modules["numpy"]
+drawn = TextGenerationRequest(prompt=texts[0], max_new_tokens=8, temperature=1.0, seed=7)
+print(json.dumps(model.predict(drawn).text))
+"""
+
+
+def test_who_takes_the_best_token_needs_no_numpy() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", LIGHT, str(bundle().root), *TEXTS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    best, drawn = map(json.loads, done.stdout.splitlines())
+    model = load_predictor(bundle(), Runtime(threads=1, device="cpu"))
+    requests = [asked(text, max_new_tokens=4 + 3 * place) for place, text in enumerate(TEXTS)]
+    assert best == [answer.text for answer in answers(model, requests)]
+    assert drawn == answers(model, [asked(TEXTS[0], max_new_tokens=8, temperature=1.0, seed=7)])[0].text
+
+
+def test_a_graph_that_does_not_choose_answers_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As bundles of older recipes are."""
+    from lukewarm.convert.to_ort import passes
+
+    monkeypatch.setattr(passes, "_choose", lambda _model: None)
+    spec = ModelSpec(name="older", source=str(tiny_model("llama")), backend="ort", precision="fp32")
+    older = load_predictor(convert_model(spec, tmp_path, tmp_path), Runtime(threads=1, device="cpu"))
+    assert not older._parts.chooses  # type: ignore[attr-defined]
+    requests = [asked(text, ignore_eos=place % 2 == 0) for place, text in enumerate(TEXTS)]
+    newer = load_predictor(bundle(), Runtime(threads=1, device="cpu"))
+    assert newer._parts.chooses  # type: ignore[attr-defined]
+    assert answers(older, requests) == answers(newer, requests)

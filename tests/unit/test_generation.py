@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lukewarm.predictors.bundle import Manifest
-from lukewarm.predictors.decoding import generate
+from lukewarm.predictors.decoding import ArrayScores, generate
 from lukewarm.predictors.errors import CancelledError
 from lukewarm.predictors.generation import Row, Settings, settle
 from lukewarm.predictors.predictor import NEVER
@@ -137,24 +137,22 @@ class Arithmetic:
         self.sizes: list[int] = []
         self.cancelled = cancelled
 
-    def prefill(self, ids: Any, lengths: Any, capacity: int) -> Any:
+    def prefill(self, prompts: Any, capacity: int) -> Any:
         if self.cancelled:
             raise CancelledError
-        for row, length in zip(ids, lengths, strict=True):
-            assert not row[length:].any(), "padded with zeros on the right"
-        self.rows = [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)]
+        self.rows = [list(prompt) for prompt in prompts]
         self.capacity = capacity
         return self._logits()
 
     def step(self, tokens: Any) -> Any:
         assert len(tokens) == len(self.rows)
         for row, token in zip(self.rows, tokens, strict=True):
-            row.append(int(token))
+            row.append(token)
             assert len(row) < self.capacity
         return self._logits()
 
     def keep(self, rows: Any) -> None:
-        assert sorted(rows.tolist()) == rows.tolist()
+        assert sorted(rows) == rows
         self.rows = [self.rows[index] for index in rows]
 
     def _logits(self) -> Any:
@@ -165,7 +163,7 @@ class Arithmetic:
             total = sum((place + 1) * token for place, token in enumerate(row))
             out[index] = np.sin(np.arange(VOCAB) * (total % 97 + 1)) * 3
             out[index, END] = 5 if total % 11 == 0 else -5
-        return out
+        return ArrayScores(out)
 
 
 def rows_for(tokenizer: Tokenizer, **values: Any) -> list[Row]:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lukewarm.predictors.decoding import choose
+from lukewarm.predictors.decoding import ArrayScores, Chooser, choose
 from lukewarm.predictors.errors import UnsupportedError
 from lukewarm.predictors.generation import Settings
 from lukewarm.predictors.sampling import Sampler, distribution, draw, nucleus
@@ -141,9 +141,9 @@ def test_seeds() -> None:
 def test_a_row_does_not_depend_on_its_neighbours() -> None:
     rows = [logits(seed) for seed in range(4)]
     wanted = [settings(seed=seed, top_p=0.9) for seed in range(3)] + [settings(temperature=0.0)]
-    together = [Sampler(one, []) for one in wanted]
+    together = [Chooser(one, []) for one in wanted]
     for _ in range(5):
-        batch = choose(np.stack(rows), together)
+        batch = choose(ArrayScores(np.stack(rows)), together)
         assert batch[3] == rows[3].argmax()
     alone = Sampler(wanted[1], [])
     assert [alone.pick(rows[1]) for _ in range(5)][-1] == batch[1]
@@ -176,7 +176,7 @@ def test_top_k_of_one_is_greedy() -> None:
 def test_outputs_that_are_not_numbers(bad: float, temperature: float) -> None:
     scores = np.array([0.0, bad, 1.0], np.float32)
     with pytest.raises(UnsupportedError, match="not numbers"):
-        choose(scores[None], [Sampler(settings(temperature=temperature), [])])
+        choose(ArrayScores(scores[None]), [Chooser(settings(temperature=temperature), [])])
 
 
 def test_an_extreme_temperature_is_still_a_distribution() -> None:

@@ -61,14 +61,12 @@ def _rows(source: Source) -> list[list[int]]:
 def _decoded(model: Any, rows: Sequence[Sequence[int]], chunk_tokens: int) -> list[Any]:
     """Logits [_NEW + 1, vocab] of each row: behind its prompt and behind each further token."""
     decoder = TorchDecoder(model, threading.Event(), chunk_tokens)
-    prompts = [list(row[:-_NEW]) for row in rows]
-    lengths = np.array([len(prompt) for prompt in prompts], np.int64)
-    ids = np.array([prompt + [0] * (int(lengths.max()) - len(prompt)) for prompt in prompts], np.int64)
-    steps = [decoder.prefill(ids, lengths, int(lengths.max()) + _NEW).copy()]
+    prompts = [row[:-_NEW] for row in rows]
+    steps = [decoder.prefill(prompts, max(map(len, rows))).logits().copy()]
     for place in range(_NEW):
-        steps.append(decoder.step(np.array([row[len(row) - _NEW + place] for row in rows], np.int64)).copy())
+        steps.append(decoder.step([row[len(row) - _NEW + place] for row in rows]).logits().copy())
     if len(rows) > 1:  # finished rows are dropped from a batch
-        decoder.keep(np.array([len(rows) - 1], np.int64))
+        decoder.keep([len(rows) - 1])
     return [np.stack([step[row] for step in steps]) for row in range(len(rows))]
 
 

@@ -13,6 +13,7 @@ What a converter puts into a text-generation bundle, for every backend:
 from __future__ import annotations
 
 import abc
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
@@ -21,7 +22,7 @@ import msgspec
 
 from lukewarm.predictors.bundle import Manifest
 from lukewarm.predictors.chat_template import ChatTemplate
-from lukewarm.predictors.errors import RequestError
+from lukewarm.predictors.errors import RequestError, UnsupportedError
 from lukewarm.predictors.predictor import NEVER, Predictor
 from lukewarm.predictors.spec import Generation, Task
 from lukewarm.predictors.tasks import Delta, FinishReason, Request, Result, TextGenerationRequest, TextGenerationResult
@@ -37,21 +38,38 @@ if TYPE_CHECKING:
 DEFAULT_MAX_NEW_TOKENS = 128
 
 
+class Scores(Protocol):
+    """What a decoder's run says of the next tokens, good until its next call."""
+
+    def best(self) -> list[int]:
+        """The token of the largest logit of each row, the first of equals. Raises UnsupportedError: no numbers."""
+
+    def logits(self) -> FloatArray:
+        """Logits [batch, vocab]."""
+
+
 class Decoder(Protocol):
     """One run of a causal language model over a batch, with its own key/value cache. Made anew for each run."""
 
-    def prefill(self, ids: IntArray, lengths: IntArray, capacity: int) -> FloatArray:
-        """Read the prompts. Returns the logits [batch, vocab] behind each row's last token.
+    def prefill(self, prompts: Sequence[Sequence[int]], capacity: int) -> Scores:
+        """Read the prompts, none empty. Returns the scores behind each row's last token.
 
-        `ids` [batch, longest] is padded on the right with zeros, `lengths` [batch] are the real lengths; no row will
-        grow over `capacity` tokens. May raise CancelledError if the run's cancel signal was set meanwhile.
+        No row will grow over `capacity` tokens. May raise CancelledError if the run's cancel signal was set meanwhile.
         """
 
-    def step(self, tokens: IntArray) -> FloatArray:
-        """Append one token [batch] to each row. Returns logits [batch, vocab] behind it, good until the next call."""
+    def step(self, tokens: Sequence[int]) -> Scores:
+        """Append one token to each row. Returns the scores behind it."""
 
-    def keep(self, rows: IntArray) -> None:
+    def keep(self, rows: Sequence[int]) -> None:
         """Go on with these rows (indices into the current batch, ascending) and drop the finished ones."""
+
+
+def require_number(score: float) -> None:
+    """Raise UnsupportedError unless the best score is a number."""
+    if not math.isfinite(score):
+        raise UnsupportedError(
+            f"the model's outputs are not numbers ({score}): its precision overflows; convert it at fp32 or bf16"
+        )
 
 
 class Scorer(Protocol):
@@ -78,6 +96,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def greedy(self) -> bool:
         return self.temperature == 0 or self.top_k == 1
+
+    @property
+    def takes_best(self) -> bool:
+        """The best token is the choice, unless it is an end token to be ignored."""
+        return self.greedy and self.repetition_penalty == 1
 
 
 def settle(request: TextGenerationRequest, manifest: Manifest, room_tokens: int | None = None) -> Settings:

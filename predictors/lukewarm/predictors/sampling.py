@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lukewarm.predictors.errors import UnsupportedError
-from lukewarm.predictors.generation import Settings
+from lukewarm.predictors.generation import Settings, require_number
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -28,7 +27,6 @@ class Sampler:
 
     def __init__(self, settings: Settings, prompt_ids: Sequence[int]) -> None:
         self.settings = settings
-        self.plain = settings.greedy and settings.repetition_penalty == 1 and not settings.ignore_eos
         self._seen = np.unique(np.array(prompt_ids, np.int64)) if settings.repetition_penalty != 1 else None
         self._end_ids = np.array(sorted(settings.end_ids), np.int64)
         self._random = None if settings.greedy else np.random.Generator(np.random.Philox(settings.seed))
@@ -38,12 +36,12 @@ class Sampler:
         if self._random is None and self._seen is None:  # mostly the best is no end token, and nothing is copied
             token = int(logits.argmax())
             if not (self.settings.ignore_eos and token in self.settings.end_ids):
-                self.check(logits[token])
+                require_number(float(logits[token]))
                 return token
         scores = self.adjust(logits)
         if self._random is None:
             token = int(scores.argmax())
-            self.check(scores[token])
+            require_number(float(scores[token]))
         else:
             token = draw(*distribution(scores, self.settings), self._random.random())
         self.note(token)
@@ -69,14 +67,6 @@ class Sampler:
             if place == len(self._seen) or self._seen[place] != token:
                 self._seen = np.insert(self._seen, place, token)
 
-    @staticmethod
-    def check(score: np.float32) -> None:
-        """Raise UnsupportedError unless the best score is a number."""
-        if not np.isfinite(score):
-            raise UnsupportedError(
-                f"the model's outputs are not numbers ({score}): its precision overflows; convert it at fp32 or bf16"
-            )
-
 
 def distribution(scores: FloatArray, settings: Settings) -> tuple[IntArray | None, FloatArray]:
     """The tokens left after temperature, top-k and top-p (None: all), and their weights, in the order of ids.
@@ -90,7 +80,7 @@ def distribution(scores: FloatArray, settings: Settings) -> tuple[IntArray | Non
         ids = np.flatnonzero(scores >= np.partition(scores, last)[last])
         scores = scores[ids]
     best = scores.max()
-    Sampler.check(best)
+    require_number(float(best))
     weights = scores - best
     weights /= np.float32(settings.temperature)
     np.exp(weights, out=weights)

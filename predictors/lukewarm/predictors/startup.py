@@ -5,10 +5,13 @@ Light: some of it runs before anything else is imported.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+ModuleType = type(os)  # the `types` module's name for it
 TYPE_CHECKING = False  # typing's own takes 5 ms to import
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,6 +24,8 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
 _MMAP_COUNT = 65536  # glibc's own M_MMAP_MAX
 _HUGEPAGE = 14  # MADV_HUGEPAGE
 _HUGE_BYTES = 2 << 20
+# numpy's modules that do nothing but add docstrings
+_DOCSTRINGS = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
 _KEPT_BYTES = 32 << 20  # the largest threshold glibc takes, and what it would come to by itself
 
 
@@ -63,6 +68,26 @@ def beside(call: Callable[[], T], after: Callable[[], object] | None = None) -> 
         return result
 
     return wait
+
+
+@contextlib.contextmanager
+def light_numpy() -> Iterator[None]:
+    """Import numpy inside: its BLAS would start threads for products that we never ask of it, a fifth of its import.
+
+    The docstrings of its C functions, a tenth, stay out too.
+    """
+    if "numpy" in sys.modules:
+        yield
+        return
+    before = os.environ.get("OPENBLAS_NUM_THREADS")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for name in _DOCSTRINGS:
+        sys.modules.setdefault(name, ModuleType(name))
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("OPENBLAS_NUM_THREADS", None)
 
 
 class HugeHeap:

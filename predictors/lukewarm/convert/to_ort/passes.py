@@ -1,7 +1,8 @@
 """Graph passes that give every raw graph the same form, whoever wrote it.
 
 After `normalise`: inputs input_ids, seqlens_k int32[batch], total_len int32[], last int64[scored] (indices into the
-flattened batch: the positions whose logits are wanted), past_key_values.*; outputs logits [scored, vocab], present.*.
+flattened batch: the positions whose logits are wanted), past_key_values.*; outputs logits [scored, vocab], present.*,
+best int64[scored], the token of the largest logit.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ def normalise(model: Any) -> None:
     _flat_reshapes(model)
     _packed_attention(model)
     _clean(model)
+    _choose(model)
 
 
 def constant(value: Any) -> Any:
@@ -200,6 +202,19 @@ def _packed_attention(model: Any) -> None:
         node.replace_input_with(0, split.inputs[0])
         node.replace_input_with(1, None)
         node.replace_input_with(2, None)
+
+
+def _choose(model: Any) -> None:
+    """The best token as an output: who takes it needs no numpy to find it."""
+    import onnx_ir as ir
+
+    logits = next(value for value in model.graph.outputs if value.name == "logits")
+    axis, keep = ir.AttrInt64("axis", -1), ir.AttrInt64("keepdims", 0)
+    node = ir.Node("", "ArgMax", [logits], [axis, keep], name="lukewarm.best")
+    best = node.outputs[0]
+    best.name, best.shape, best.type = "best", ir.Shape(["scored"]), ir.TensorType(ir.DataType.INT64)
+    model.graph.append(node)
+    model.graph.outputs.append(best)
 
 
 def _through_reshape(value: Any) -> Any:

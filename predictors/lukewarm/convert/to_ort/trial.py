@@ -37,11 +37,14 @@ def main() -> None:
     layers, *graphs = sys.argv[1:]
     parts = Parts(open_graphs([Path(graph) for graph in graphs], Runtime(threads=1, device="cpu"), prepack=False))
     decoder = OrtDecoder(parts, [(heads, size) for heads, size in json.loads(layers)], NEVER)
-    logits = decoder.prefill(np.ones((2, 3), np.int64), np.array([3, 2]), 8)
-    decoder.keep(np.array([1]))
-    logits = np.concatenate([logits, decoder.step(np.array([1]))])
-    if not np.isfinite(logits).all():
-        sys.exit("its logits are not numbers")
+    scores = [decoder.prefill([[1, 1, 1], [1, 1]], 8)]
+    decoder.keep([1])
+    scores.append(decoder.step([1]))
+    for found in scores:
+        if not np.isfinite(found.logits()).all():
+            sys.exit("its logits are not numbers")
+        if found.best() != found.logits().argmax(-1).tolist():
+            sys.exit("its choice is not the token of the largest logit")
 
 
 if __name__ == "__main__":

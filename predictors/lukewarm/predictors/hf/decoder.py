@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lukewarm.predictors.decoding import ArrayScores
 from lukewarm.predictors.errors import CancelledError, UnsupportedError
 
 if TYPE_CHECKING:
     import torch
 
-    from lukewarm.predictors.generation import FloatArray, IntArray
+    from lukewarm.predictors.generation import FloatArray
 
 CHUNK_TOKENS = 1024  # a long prompt is read in chunks, so that a cancelled request ends soon
 _CACHES = ("past_key_values", "cache_params")  # the names that models give their state, in and out
@@ -39,15 +40,16 @@ class TorchDecoder:
         self._cache: Any = None
         self._ragged = False
 
-    def prefill(self, ids: IntArray, lengths: IntArray, capacity: int) -> FloatArray:
+    def prefill(self, prompts: Sequence[Sequence[int]], capacity: int) -> ArrayScores:
         torch = self._torch
-        batch, longest = ids.shape
+        lengths = np.array([len(prompt) for prompt in prompts], np.int64)
+        batch, longest = len(prompts), int(lengths.max())
         pads = longest - lengths
         self._ragged = bool(pads.any())
         columns = np.arange(longest)
         real = columns >= pads[:, None]
-        left = np.zeros_like(ids)
-        left[real] = ids[columns < lengths[:, None]]
+        left = np.zeros((batch, longest), np.int64)
+        left[real] = [token for prompt in prompts for token in prompt]
         self._mask = torch.zeros((batch, capacity + int(pads.max())), dtype=torch.long, device=self._model.device)
         self._mask[:, :longest] = torch.from_numpy(real.astype(np.int64))
         self._width = 0
@@ -61,16 +63,16 @@ class TorchDecoder:
             chunk = slice(start, start + self._chunk_tokens)
             logits = self._forward(tokens[:, chunk], positions[:, chunk])
         assert logits is not None
-        return logits
+        return ArrayScores(logits)
 
-    def step(self, tokens: IntArray) -> FloatArray:
+    def step(self, tokens: Sequence[int]) -> ArrayScores:
         self._mask[:, self._width] = 1
-        logits = self._forward(self._torch.from_numpy(tokens)[:, None], self._positions[:, None])
+        logits = self._forward(self._torch.tensor(tokens)[:, None], self._positions[:, None])
         self._positions += 1
-        return logits
+        return ArrayScores(logits)
 
-    def keep(self, rows: IntArray) -> None:
-        index = self._torch.from_numpy(rows).to(self._model.device)
+    def keep(self, rows: Sequence[int]) -> None:
+        index = self._torch.tensor(rows, device=self._model.device)
         self._cache.batch_select_indices(index)
         self._mask = self._mask[index]
         self._positions = self._positions[index]

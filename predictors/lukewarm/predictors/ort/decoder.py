@@ -1,20 +1,20 @@
-"""One run of a decoder graph as a `Decoder`: every buffer is bound once, a step writes a few integers and runs."""
+"""One run of a decoder graph as a `Decoder`: every buffer is bound once, a step writes a few integers and runs.
+
+No numpy before somebody asks for logits.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from lukewarm.predictors.ort.buffers import Integers
 from lukewarm.predictors.ort.cache import KeyValueCache
 from lukewarm.predictors.ort.parts import BoundRun, Parts
 
 if TYPE_CHECKING:
-    from lukewarm.predictors.generation import FloatArray, IntArray
-
-    Array = np.ndarray[Any, np.dtype[Any]]
+    from lukewarm.predictors.generation import FloatArray, Scores
 
 # more tokens than this are read row by row, in chunks: attention holds heads * chunk * length scores at once
 _CHUNK_TOKENS = 1024
@@ -30,86 +30,113 @@ class OrtDecoder:
         self._parts = parts
         self._layers = layers
         self._cancel = cancel
-        self._cache: KeyValueCache = KeyValueCache.make(layers, 0, 0, "cpu")
+        self._lengths: list[int] = []
+        self._cache: KeyValueCache
 
-    def prefill(self, ids: IntArray, lengths: IntArray, capacity: int) -> FloatArray:
-        batch, longest = ids.shape
-        self._begin(batch, capacity)
-        self._lengths = lengths.astype(np.int32)
-        if batch * longest <= _CHUNK_TOKENS:
-            last = np.arange(batch) * longest + lengths - 1
-            logits = self._read(ids, self._lengths, last, self._cache)
+    def prefill(self, prompts: Sequence[Sequence[int]], capacity: int) -> Scores:
+        self._begin(len(prompts), capacity)
+        self._lengths = [len(prompt) for prompt in prompts]
+        longest = max(self._lengths)
+        scores: Scores
+        if len(prompts) * longest <= _CHUNK_TOKENS:
+            last = [row * longest + length - 1 for row, length in enumerate(self._lengths)]
+            scores = self._read(prompts, self._lengths, last, self._cache)
         else:
-            logits = np.concatenate([self._read_row(ids[row, : lengths[row]], row) for row in range(batch)])
-        self._bind_step(batch)
-        return logits
+            scores = _Joined([self._read_row(prompt, row) for row, prompt in enumerate(prompts)])
+        self._bind_step(len(prompts))
+        return scores
 
-    def step(self, tokens: IntArray) -> FloatArray:
+    def step(self, tokens: Sequence[int]) -> Scores:
         inputs = self._inputs
-        inputs["input_ids"][:, 0] = tokens
+        inputs["input_ids"].write(tokens)
         if self._parts.takes_positions:
-            inputs["position_ids"][:, 0] = self._lengths
-        inputs["seqlens_k"][:] = self._lengths
-        self._lengths += 1
-        inputs["total_len"][...] = self._lengths.max()
+            inputs["position_ids"].write(self._lengths)
+        inputs["seqlens_k"].write(self._lengths)
+        self._lengths = [length + 1 for length in self._lengths]
+        inputs["total_len"].items[0] = max(self._lengths)
         if self._parts.device != "cpu":  # there a bound input is a copy, made when it is bound
-            self._bound.bind_inputs(inputs)
+            self._bound.bind_inputs()
         self._bound.run(self._cancel, watch=False)
-        return self._bound.logits
+        return self._bound
 
-    def keep(self, rows: IntArray) -> None:
-        self._cache = self._cache.keep(rows, int(self._lengths.max()))
-        self._lengths = self._lengths[rows]
+    def keep(self, rows: Sequence[int]) -> None:
+        self._cache = self._cache.keep(rows, max(self._lengths))
+        self._lengths = [self._lengths[row] for row in rows]
         self._bind_step(len(rows))
 
     def score(self, token_ids: Sequence[int]) -> FloatArray:
         """Logits [len(token_ids), vocab]: as in a real answer first read in chunks, the end of it step by step."""
-        ids = np.array(token_ids, np.int64)
-        read = max((len(ids) + 1) // 2, len(ids) - _STEPS_SCORED)
-        self._begin(1, len(ids))
-        found = []
+        import numpy as np
+
+        read = max((len(token_ids) + 1) // 2, len(token_ids) - _STEPS_SCORED)
+        self._begin(1, len(token_ids))
+        found: list[FloatArray] = []
         for start in range(0, read, _CHUNK_TOKENS):
-            chunk = ids[None, start : min(start + _CHUNK_TOKENS, read)]
-            self._lengths = np.array([start + chunk.shape[1]], np.int32)
-            found.append(self._read(chunk, self._lengths, np.arange(chunk.shape[1]), self._cache, start).copy())
+            chunk = token_ids[start : min(start + _CHUNK_TOKENS, read)]
+            self._lengths = [start + len(chunk)]
+            found.append(self._read([chunk], self._lengths, range(len(chunk)), self._cache, start).logits())
         self._bind_step(1)
-        return np.concatenate([*found, *(self.step(ids[place : place + 1]).copy() for place in range(read, len(ids)))])
+        found += [self.step([token]).logits().copy() for token in token_ids[read:]]
+        return np.concatenate(found)
 
     def _begin(self, batch: int, capacity: int) -> None:
         self._cache = KeyValueCache.make(self._layers, batch, capacity, self._parts.device)
 
-    def _read_row(self, ids: IntArray, row: int) -> FloatArray:
-        """Read one prompt in chunks into its part of the buffers; logits [1, vocab]."""
-        logits: FloatArray | None = None
-        for start in range(0, len(ids), _CHUNK_TOKENS):
-            chunk = ids[None, start : start + _CHUNK_TOKENS]
-            lengths = np.array([start + chunk.shape[1]], np.int32)
-            logits = self._read(chunk, lengths, np.array([chunk.shape[1] - 1]), self._cache.row(row), start)
-        assert logits is not None
-        return logits
+    def _read_row(self, prompt: Sequence[int], row: int) -> Scores:
+        """Read one prompt in chunks into its part of the buffers."""
+        scores: Scores | None = None
+        for start in range(0, len(prompt), _CHUNK_TOKENS):
+            chunk = prompt[start : start + _CHUNK_TOKENS]
+            scores = self._read([chunk], [start + len(chunk)], [len(chunk) - 1], self._cache.row(row), start)
+        assert scores is not None
+        return scores
 
-    def _read(self, ids: IntArray, lengths: Array, last: IntArray, cache: KeyValueCache, start: int = 0) -> FloatArray:
-        """Append ids [batch, length] behind `start` tokens, so that rows have `lengths`; logits of positions `last`."""
-        inputs: dict[str, Array] = {
-            "input_ids": np.ascontiguousarray(ids),
-            "seqlens_k": lengths - np.int32(1),
-            "total_len": np.array(lengths.max(), np.int32),
-            "last": last.astype(np.int64),
+    def _read(
+        self,
+        prompts: Sequence[Sequence[int]],
+        lengths: Sequence[int],
+        last: Sequence[int],
+        cache: KeyValueCache,
+        start: int = 0,
+    ) -> BoundRun:
+        """Append the prompts behind `start` tokens, so that rows have `lengths`; scores of the positions `last`."""
+        batch, longest = len(prompts), max(len(prompt) for prompt in prompts)
+        inputs = {
+            "input_ids": Integers(
+                "int64", [batch, longest], [i for row in prompts for i in [*row, *[0] * (longest - len(row))]]
+            ),
+            "seqlens_k": Integers("int32", [batch], [length - 1 for length in lengths]),
+            "total_len": Integers("int32", [], [max(lengths)]),
+            "last": Integers("int64", [len(last)], last),
         }
         if self._parts.takes_positions:
-            columns = np.arange(start, start + ids.shape[1])
-            inputs["position_ids"] = np.ascontiguousarray(np.broadcast_to(columns, ids.shape))
+            inputs["position_ids"] = Integers("int64", [batch, longest], [*range(start, start + longest)] * batch)
         bound = BoundRun(self._parts, inputs, cache)
-        bound.run(self._cancel, watch=ids.size >= _WATCHED_TOKENS)
-        return bound.logits
+        bound.run(self._cancel, watch=batch * longest >= _WATCHED_TOKENS)
+        return bound
 
     def _bind_step(self, batch: int) -> None:
-        self._inputs: dict[str, Array] = {
-            "input_ids": np.zeros((batch, 1), np.int64),
-            "seqlens_k": np.zeros(batch, np.int32),
-            "total_len": np.zeros((), np.int32),
-            "last": np.arange(batch, dtype=np.int64),
+        self._inputs = {
+            "input_ids": Integers("int64", [batch, 1]),
+            "seqlens_k": Integers("int32", [batch]),
+            "total_len": Integers("int32", []),
+            "last": Integers("int64", [batch], range(batch)),
         }
         if self._parts.takes_positions:
-            self._inputs["position_ids"] = np.zeros((batch, 1), np.int64)
+            self._inputs["position_ids"] = Integers("int64", [batch, 1])
         self._bound = BoundRun(self._parts, self._inputs, self._cache)
+
+
+class _Joined:
+    """The scores of rows that were read one by one."""
+
+    def __init__(self, rows: Sequence[Scores]) -> None:
+        self._rows = rows
+
+    def best(self) -> list[int]:
+        return [token for row in self._rows for token in row.best()]
+
+    def logits(self) -> FloatArray:
+        import numpy as np
+
+        return np.concatenate([row.logits() for row in self._rows])

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from lukewarm.predictors.generation import require_number
+from lukewarm.predictors.ort.buffers import Floats, Integers
 from lukewarm.predictors.ort.cache import KeyValueCache
-from lukewarm.predictors.ort.session import run
+from lukewarm.predictors.ort.session import dtype_for, run
 
 if TYPE_CHECKING:
     from lukewarm.predictors.generation import FloatArray
 
-    Array = np.ndarray[Any, np.dtype[Any]]
+_BEST = "best"  # the output that holds the best token of each position, in graphs that have it
 
 
 class Parts:
@@ -30,35 +30,61 @@ class Parts:
         ]
         self.takes_positions = any("position_ids" in names for names in self.inputs)
         self.device = "cuda" if "CUDAExecutionProvider" in sessions[0].get_providers() else "cpu"
-        logits = next(value for value in sessions[-1].get_outputs() if value.name == "logits")
-        self.vocab = int(logits.shape[-1])
+        last = {value.name: value for value in sessions[-1].get_outputs()}
+        self.vocab = int(last["logits"].shape[-1])
+        self.chooses = _BEST in last
 
 
 class BoundRun:
-    """Buffers bound to every part, for runs of one shape. The caller keeps the arrays alive."""
+    """Buffers bound to every part, for runs of one shape; after a run the `Scores` of its positions."""
 
-    def __init__(self, parts: Parts, inputs: dict[str, Array], cache: KeyValueCache) -> None:
-        self.logits: FloatArray = np.empty((len(inputs["last"]), parts.vocab), np.float32)
+    def __init__(self, parts: Parts, inputs: Mapping[str, Integers], cache: KeyValueCache) -> None:
+        """`inputs` are read at every run."""
+        positions = inputs["last"].shape[0]
+        self._logits = Floats([positions, parts.vocab])
+        self._best = Integers("int64", [positions]) if parts.chooses else None
         self._parts = parts
+        self._inputs = inputs  # as long as they are bound
+        self._cache = cache
         self._bindings = [session.io_binding() for session in parts.sessions]
-        for binding, names, crossing in zip(self._bindings, parts.inputs, parts.crossing, strict=True):
+        for session, binding, names, crossing in zip(
+            parts.sessions, self._bindings, parts.inputs, parts.crossing, strict=True
+        ):
             for name in crossing:  # first, so that they are the first outputs
                 binding.bind_output(name, parts.device)
-            cache.bind(binding, names)
-        self._bindings[-1].bind_output("logits", "cpu", 0, np.float32, list(self.logits.shape), self.logits.ctypes.data)
-        self.bind_inputs(inputs)
+            cache.bind(session, binding, names)
+        for name, buffer in (("logits", self._logits), (_BEST, self._best)):
+            if buffer is not None:
+                self._bind(-1, "bind_output", name, buffer)
+        self.bind_inputs()
         self._joined = len(self._bindings) == 1
 
-    def bind_inputs(self, inputs: dict[str, Array]) -> None:
+    def bind_inputs(self) -> None:
         """Bind by address: on the CPU, what is written into the arrays later is what the next run reads."""
-        for binding, names in zip(self._bindings, self._parts.inputs, strict=True):
-            for name, array in inputs.items():
+        for place, names in enumerate(self._parts.inputs):
+            for name, buffer in self._inputs.items():
                 if name in names:
-                    binding.bind_input(name, "cpu", 0, array.dtype, list(array.shape), array.ctypes.data)
+                    self._bind(place, "bind_input", name, buffer)
+
+    def best(self) -> list[int]:
+        if self._best is None:
+            tokens: list[int] = self.logits().argmax(axis=-1).tolist()
+        else:
+            tokens = self._best.items.tolist()
+        for row, token in enumerate(tokens):
+            require_number(self._logits.values[row * self._parts.vocab + token])
+        return tokens
+
+    def logits(self) -> FloatArray:
+        return self._logits.array()
 
     def run(self, cancel: threading.Event, *, watch: bool) -> None:
         """One run of every part. With `watch` a cancel signal stops it within moments: CancelledError."""
         run(self._parts.sessions[0], self._run, cancel, watch=watch)
+
+    def _bind(self, place: int, how: str, name: str, buffer: Integers | Floats) -> None:
+        dtype = dtype_for(self._parts.sessions[place], buffer.dtype)
+        getattr(self._bindings[place], how)(name, "cpu", 0, dtype, buffer.shape, buffer.address)
 
     def _run(self, options: Any) -> None:
         for place, (session, binding) in enumerate(zip(self._parts.sessions, self._bindings, strict=True)):

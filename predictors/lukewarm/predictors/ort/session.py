@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import sys
 import threading
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,13 +21,11 @@ from lukewarm.predictors.ort.c_session import RunOptions, Session, Value
 from lukewarm.predictors.ort.capi import OrtError
 from lukewarm.predictors.ort.opening import begin, engine_for, entries, graphs_of, options_for
 from lukewarm.predictors.predictor import NEVER, Runtime
-from lukewarm.predictors.startup import beside
+from lukewarm.predictors.startup import beside, light_numpy
 
 if TYPE_CHECKING:
     import numpy as np
 
-# numpy's modules that do nothing but add docstrings
-_DOCSTRINGS = ("numpy._core._add_newdocs", "numpy._core._add_newdocs_scalars")
 _WATCH_S = 0.02  # how late a cancel signal may be seen during a run
 
 
@@ -37,29 +33,11 @@ def library() -> Any:
     """The onnxruntime module; its telemetry is switched off before it is imported. Raises MissingExtra."""
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
-        with one_blas_thread():
+        with light_numpy():
             import onnxruntime
     except ImportError as error:
         raise MissingExtra("onnxruntime", "ort") from error
     return onnxruntime
-
-
-@contextlib.contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Import numpy inside: its BLAS would start threads for products that we never ask of it, a fifth of its import.
-
-    The docstrings of its C functions, a tenth, stay out too.
-    """
-    before = os.environ.get("OPENBLAS_NUM_THREADS")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    if "numpy" not in sys.modules:
-        for name in _DOCSTRINGS:
-            sys.modules.setdefault(name, types.ModuleType(name))
-    try:
-        yield
-    finally:
-        if before is None:
-            os.environ.pop("OPENBLAS_NUM_THREADS", None)
 
 
 def begun(bundle: Bundle, runtime: Runtime) -> Callable[[], list[Any]] | None:
@@ -147,6 +125,15 @@ def value_for(session: Any, array: np.ndarray[Any, np.dtype[Any]]) -> Any:
     if isinstance(session, Session):
         return Value.of(session.engine, array)
     return library().OrtValue.ortvalue_from_numpy(array)
+
+
+def dtype_for(session: Any, name: str) -> Any:
+    """An element type as the bindings of this kind of session take it."""
+    if isinstance(session, Session):
+        return name
+    import numpy as np
+
+    return np.dtype(name)
 
 
 def providers(device: str) -> list[Any]:

@@ -17,10 +17,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lukewarm.predictors.decoder_generator import DecoderGenerator
-from lukewarm.predictors.generation import Decoder
-from lukewarm.predictors.ort.session import begun, library, one_blas_thread, open_bundle
+from lukewarm.predictors.generation import Decoder, settle
+from lukewarm.predictors.ort.session import begun, library, open_bundle
 from lukewarm.predictors.predictor import NEVER
 from lukewarm.predictors.startup import beside
+from lukewarm.predictors.tasks import TextGenerationRequest
 
 if TYPE_CHECKING:
     from lukewarm.predictors.generation import FloatArray
@@ -42,12 +43,19 @@ class OrtTextGenerator(DecoderGenerator):
             opened = beside(functools.partial(open_bundle, self.bundle, self.runtime))
         time.sleep(_HEAD_START_S)
         try:
-            with one_blas_thread():
-                from lukewarm.predictors import decoding  # noqa: F401 - and numpy, which the first request needs
+            self._import()
         except BaseException:
             opened()  # a thread must not outlive a failed setup
             raise
         return functools.partial(self._take, opened)
+
+    def _import(self) -> None:
+        """What the first request needs; numpy only where the model's own settings do not take the best token."""
+        from lukewarm.predictors import decoding
+        from lukewarm.predictors.ort import decoder  # noqa: F401
+
+        if not settle(TextGenerationRequest(), self.bundle.manifest).takes_best:
+            decoding.import_sampler()
 
     def _take(self, opened: Callable[[], list[Any]]) -> None:
         self._layers = [(int(heads), int(size)) for heads, size in self.bundle.manifest.options["layers"]]
@@ -65,7 +73,7 @@ class OrtTextGenerator(DecoderGenerator):
 
     @functools.cached_property
     def _parts(self) -> Parts:
-        """Made at the first run, from numpy on."""
+        """Made at the first run."""
         from lukewarm.predictors.ort.parts import Parts
 
         return Parts(self._sessions)
