@@ -72,7 +72,7 @@ class BoundRun:
         else:
             tokens = self._best.items.tolist()
         for row, token in enumerate(tokens):
-            require_number(self._logits.values[row * self._parts.vocab + token])
+            require_number(self._logits[row * self._parts.vocab + token])
         return tokens
 
     def logits(self) -> FloatArray:

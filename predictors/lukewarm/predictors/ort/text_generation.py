@@ -50,11 +50,11 @@ class OrtTextGenerator(DecoderGenerator):
         return functools.partial(self._take, opened)
 
     def _import(self) -> None:
-        """What the first request needs; numpy only where the model's own settings do not take the best token."""
+        """What the first request needs: numpy only where the model's settings draw tokens; children share it."""
         from lukewarm.predictors import decoding
         from lukewarm.predictors.ort import decoder  # noqa: F401
 
-        if not settle(TextGenerationRequest(), self.bundle.manifest).takes_best:
+        if self.runtime.forks or not settle(TextGenerationRequest(), self.bundle.manifest).takes_best:
             decoding.import_sampler()
 
     def _take(self, opened: Callable[[], list[Any]]) -> None:
