@@ -26,4 +26,5 @@ def test_hf_says_what_transformers_says(name: str, says: str) -> None:
 def test_every_decoder_is_carried_or_refused(name: str) -> None:
     pairs = [("hf", "fp32"), ("ct2", "fp32"), ("ort", "fp32"), ("ort", "int8"), ("ort", "int4"), ("bnb", "nf4")]
     for row, text in unseen_decoders.sweep(name, pairs).items():
-        assert text.startswith(("same", "runs", "refused: UnsupportedError", "not built")), f"{row}: {text}"
+        fine = ("same", "runs", "refused: UnsupportedError", "refused: AccuracyError", "not built")
+        assert text.startswith(fine), f"{row}: {text}"

@@ -206,6 +206,21 @@ class TestInProcess:
         convert_model(wide, source, bundles)
         assert self.runs() == before
 
+    def test_a_model_that_does_not_run_or_is_another_at_fp32_names_other_backends(
+        self, source: Path, bundles: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(fake_conversion.FakeMeasure, "ratio", 2.0)
+        with pytest.raises(AccuracyError, match=r"lost too much: .*; try backend .*hf.*, raise the budget"):
+            convert_model(self.spec(source, precision="fp32"), source, bundles)
+
+        def broken(*_: object) -> None:
+            raise ValueError("buffer to copy is of size 128")
+
+        monkeypatch.setattr(fake_conversion.FakeMeasure, "measure", broken)
+        with pytest.raises(UnsupportedError, match=r"does not run as converted for ct2 \(ValueError: buffer.*; try "):
+            convert_model(self.spec(source), source, bundles)
+        assert [path for path in bundles.iterdir() if path.is_dir()] == []
+
     def test_an_unmeasured_bundle_is_made_again_when_accuracy_is_asked_for(self, source: Path, bundles: Path) -> None:
         spec = self.spec(source)
         silent = convert_model(spec, source, bundles, options=ConvertOptions(check_accuracy=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -78,3 +79,43 @@ def test_the_heap_is_given_back_when_opening_failed() -> None:
 
 def test_beside_gives_the_result() -> None:
     assert beside(lambda: 7)() == 7
+
+
+LATER = """
+import sys
+from lukewarm.predictors.startup import later
+with later("colorsys"):
+    import colorsys
+    assert type(colorsys).__name__ == "_Later"
+assert "colorsys" not in sys.modules
+print(colorsys.ONE_THIRD)
+import colorsys as real
+assert type(real).__name__ == "module" and colorsys.rgb_to_hsv is real.rgb_to_hsv
+with later("colorsys"):
+    import colorsys as same
+assert same is real is sys.modules["colorsys"]
+with later("no_such_module"):
+    import no_such_module
+with later("wave"):
+    import wave
+    assert wave.WAVE_FORMAT_PCM == 1  # asked for inside: the real one takes its place
+assert type(sys.modules["wave"]).__name__ == "module"
+no_such_module.anything
+"""
+
+
+def test_a_module_that_comes_later_is_the_real_one_when_asked() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", LATER], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.stdout.startswith("0.333")
+    assert done.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'no_such_module'"
+
+
+def test_ctranslate2_starts_without_asyncio_and_has_it_when_asked() -> None:
+    code = (
+        "import sys; from lukewarm.predictors.ct2.loading import library; module = library();"
+        "print('asyncio' in sys.modules, type(module.extensions.asyncio.Queue).__name__, 'asyncio' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    assert done.stdout.split() == ["False", "type", "True"], done.stderr

@@ -11,7 +11,7 @@ import msgspec
 
 from lukewarm.convert import manifest as manifests
 from lukewarm.convert import table, weights
-from lukewarm.convert.job import Converted, Converter, ConvertOptions, Job, Progress
+from lukewarm.convert.job import Converted, Converter, ConvertOptions, Job, Measure, Progress
 from lukewarm.convert.source import Source, open_source
 from lukewarm.convert.storage import explained, locked, repair, staged
 from lukewarm.predictors.bundle import Bundle, Manifest, directory_name, list_files, sha256, write_manifest
@@ -165,28 +165,47 @@ def _build(run: _Run, temp: Path, cache: Path, progress: Progress) -> None:
     _write(temp, manifest)
     measure = table.measure(run.spec.task, run.spec.backend)
     if run.options.check_accuracy and measure is not None:
-        progress(f"{run.spec.name}: measuring accuracy", None)
-        measured = measure.measure(job, Bundle.open(temp))
-        if (lost := measure.over_budget(run.spec, measured)) and not run.options.keep_over_budget:
-            raise AccuracyError(
-                f"{run.spec.name} on {run.spec.backend} at {run.spec.precision} lost too much: {'; '.join(lost)}; "
-                "choose another precision, raise the budget (accuracy: in the spec), or use --keep-over-budget",
-                measured,
-            )
-        _write(temp, msgspec.structs.replace(manifest, accuracy=measured))
+        _write(temp, msgspec.structs.replace(manifest, accuracy=_measured(run, job, measure, Bundle.open(temp))))
 
 
-def _not_convertible(job: Job, error: Exception) -> UnsupportedError:
-    spec, reason = job.spec, " ".join(str(error).split())[:300]
+def _measured(run: _Run, job: Job, measure: Measure, bundle: Bundle) -> dict[str, float]:
+    """The accuracy check's figures. Raises AccuracyError over budget, UnsupportedError if the model does not run."""
+    spec = run.spec
+    job.progress(f"{spec.name}: measuring accuracy", None)
+    try:
+        measured = measure.measure(job, bundle)
+    except (LukewarmError, OSError, MemoryError):
+        raise
+    except Exception as error:  # as above: now the runtime's code, on the model that was converted
+        raise _not_convertible(job, error, "does not run as converted") from error
+    lost = measure.over_budget(spec, measured)
+    if not lost or run.options.keep_over_budget:
+        return measured
+    # nothing was rounded at fp32: the backend computes something else than the source does
+    way = _other_backends(job) if spec.precision == "fp32" else "choose another precision"
+    raise AccuracyError(
+        f"{spec.name} on {spec.backend} at {spec.precision} lost too much: {'; '.join(lost)}; "
+        f"{way}, raise the budget (accuracy: in the spec), or use --keep-over-budget",
+        measured,
+    )
+
+
+def _not_convertible(job: Job, error: Exception, what: str = "cannot be converted") -> UnsupportedError:
+    reason = " ".join(str(error).split())[:300]
+    return UnsupportedError(
+        f"{job.source.architecture} {what} for {job.spec.backend} ({type(error).__name__}: {reason}); "
+        + _other_backends(job)
+    )
+
+
+def _other_backends(job: Job) -> str:
+    spec = job.spec
     able = sorted(
         name
         for task, name in table.CONVERTERS
         if task == spec.task and name != spec.backend and _may(task, name, job.source)
     )
-    advice = f"try backend {' or '.join(able)}" if able else "serve it with your own class (predictor: module:Class)"
-    return UnsupportedError(
-        f"{job.source.architecture} cannot be converted for {spec.backend} ({type(error).__name__}: {reason}); {advice}"
-    )
+    return f"try backend {' or '.join(able)}" if able else "serve it with your own class (predictor: module:Class)"
 
 
 def _may(task: Task, backend: str, source: Source) -> bool:

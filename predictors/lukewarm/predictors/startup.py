@@ -11,13 +11,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-ModuleType = type(os)  # the `types` module's name for it
 TYPE_CHECKING = False  # typing's own takes 5 ms to import
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
     from typing import Any, TypeVar
 
     T = TypeVar("T")
+else:
+    ModuleType = type(os)  # what the `types` module takes 1 ms to say
 
 # mallopt's parameters and madvise's advice, from glibc's malloc.h and Linux' mman.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8
@@ -88,6 +90,33 @@ def light_numpy() -> Iterator[None]:
     finally:
         if before is None:
             os.environ.pop("OPENBLAS_NUM_THREADS", None)
+
+
+@contextlib.contextmanager
+def later(name: str) -> Iterator[None]:
+    """Inside, an import of that module gets a stand-in, which imports it when something of it is asked for.
+
+    For packages that import much for what is seldom used.
+    """
+    if name in sys.modules:
+        yield
+        return
+    stand_in = sys.modules[name] = _Later(name)
+    try:
+        yield
+    finally:
+        if sys.modules.get(name) is stand_in:
+            del sys.modules[name]
+
+
+class _Later(ModuleType):
+    def __getattr__(self, attribute: str) -> Any:
+        import importlib
+
+        name = self.__name__
+        if sys.modules.get(name) is self:
+            del sys.modules[name]
+        return getattr(importlib.import_module(name), attribute)
 
 
 class HugeHeap:

@@ -13,6 +13,7 @@ from typing import Any
 
 from lukewarm.predictors.errors import BundleError, MissingExtra, UnsupportedError
 from lukewarm.predictors.predictor import Predictor, Runtime
+from lukewarm.predictors.startup import later
 
 # precision -> compute types, the first that the device supports
 SPINS = "1000"  # turns of libgomp's waiting loop before a thread sleeps; by default far more
@@ -28,7 +29,7 @@ _COMPUTE_TYPES = {
 def library() -> Any:
     """The ctranslate2 module. Raises MissingExtra."""
     try:
-        with _waiting_briefly():
+        with _waiting_briefly(), later("asyncio"):  # for its asynchronous streams, a sixth of its import
             import ctranslate2
     except ImportError as error:
         raise MissingExtra("ctranslate2", "ct2") from error
