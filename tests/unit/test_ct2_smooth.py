@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lukewarm.convert import ct2_smooth
+from lukewarm.convert import ct2_smooth, smoothing
 from support.tiny_models import VOCAB_SIZE, tiny_model
 
 ROWS = [[(7 * row + 3 * place * place) % VOCAB_SIZE for place in range(48)] for row in range(4)]
@@ -59,8 +59,12 @@ def test_outliers_cost_less_afterwards() -> None:
         model(torch.tensor(ROWS))
         for hook in hooks:
             hook.remove()
-        weights = [torch.cat([reader.weight for reader in pair.readers]) for pair in pairs]
-        return [ct2_smooth._error(seen[i], weight, seen[i] @ weight.T) for i, weight in enumerate(weights)]
+        weights = [torch.cat([reader.weight for reader in pair.readers]).numpy() for pair in pairs]
+        inputs = [seen[place].numpy() for place in range(len(pairs))]
+        return [
+            smoothing.error(given, weight, given @ weight.T, ct2_smooth.ROUNDING)
+            for given, weight in zip(inputs, weights, strict=True)
+        ]
 
     with torch.no_grad():
         before = losses()
@@ -78,7 +82,7 @@ def test_calibration_is_on_other_chapters_than_accuracy() -> None:
             read.append(text)
             return list(range(len(text)))  # the scrap at the end is too short for a row
 
-    rows = ct2_smooth.calibration_rows(Tokenizer(), 1000, 4096)
+    rows = smoothing.calibration_rows(Tokenizer(), 1000, 4096)
     assert {len(row) for row in rows} == {128}
-    measured = ct2_smooth.texts.read(None)
+    measured = smoothing.texts.read(None)
     assert not any(text in measured for text in read if len(text) > 128)

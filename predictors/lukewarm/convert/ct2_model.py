@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from lukewarm.convert import ct2_int8, ct2_loaders, ct2_smooth, frameworks
+from lukewarm.convert import ct2_int8, ct2_loaders, ct2_smooth, frameworks, smoothing
 from lukewarm.convert.job import Job
 from lukewarm.predictors.errors import MissingExtra, UnsupportedError
 
@@ -60,7 +60,7 @@ def _write_int8(job: Job, converter: Any) -> dict[str, Any]:
 
         def load_smoothed(*names: Any, **options: Any) -> Any:
             model = load(*names, **options).float().eval()
-            said["smoothed_pairs"] = _smooth(job, model)
+            said["smoothed_pairs"] = ct2_smooth.smooth(model, smoothing.job_rows(job))
             return model
 
         converter.load_model = load_smoothed
@@ -70,16 +70,6 @@ def _write_int8(job: Job, converter: Any) -> dict[str, Any]:
     (job.out / MODEL).mkdir()
     specification.save(str(job.out / MODEL))
     return said
-
-
-def _smooth(job: Job, model: Any) -> int:
-    from lukewarm.convert.accuracy import _Encoder
-    from lukewarm.predictors.tokenization import TOKENIZER_FILE, Tokenizer
-
-    encoder = _Encoder(Tokenizer(job.out / TOKENIZER_FILE))
-    rows = ct2_smooth.calibration_rows(encoder, job.source.vocab_size or 1, job.source.max_context_tokens)
-    job.progress(f"{job.spec.name}: smoothing activations", None)
-    return ct2_smooth.smooth(model, rows)
 
 
 def name_unknown_token(folder: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lukewarm.convert import architectures, tokenizer
+from lukewarm.convert import architectures, smoothing, tokenizer
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.source import Source
 from lukewarm.predictors.errors import MissingExtra, UnsupportedError
@@ -97,12 +97,15 @@ def _graph(job: Job, build: Route) -> dict[str, Any]:
     from lukewarm.convert.to_ort import passes, trial
     from lukewarm.convert.to_ort.quantize import four_bit_mix, quantize
     from lukewarm.convert.to_ort.save import save
+    from lukewarm.convert.to_ort.smooth import smooth
 
     folder = job.scratch / build.__module__.rpartition(".")[2]
     folder.mkdir()
     model = onnx_ir.load(build(job.source, folder))
     passes.normalise(model)
     options = describe(model, job.source)
+    if job.spec.precision == "int8":
+        options["smoothed_pairs"] = smooth(model, smoothing.job_rows(job), options["layers"], folder)
     job.progress(f"{job.spec.name}: writing the graph at {job.spec.precision}", None)
     head = passes.find_head(model)
     if job.spec.precision == "int8":
