@@ -247,8 +247,8 @@ def test_noise_is_caught_and_leaves_no_bundle(tmp_path: Path, monkeypatch: pytes
 
     right = quantize.blocks
 
-    def wrong(weight: Any, bits: int) -> tuple[Any, Any]:
-        codes, scales = right(weight, bits)
+    def wrong(weight: Any, bits: int, size: int = 32) -> tuple[Any, Any]:
+        codes, scales = right(weight, bits, size)
         return codes, scales[::-1].copy()
 
     monkeypatch.setattr(quantize, "blocks", wrong)

@@ -104,12 +104,15 @@ def _graph(job: Job, build: Route) -> dict[str, Any]:
     model = onnx_ir.load(build(job.source, folder))
     passes.normalise(model)
     options = describe(model, job.source)
+    smoothed = []
     if job.spec.precision == "int8":
-        options["smoothed_pairs"] = smooth(model, smoothing.job_rows(job), options["layers"], folder)
+        pairs = smooth(model, smoothing.job_rows(job), options["layers"], folder)
+        options["smoothed_pairs"] = len(pairs)
+        smoothed = [reader for pair in pairs for reader in pair.readers]
     job.progress(f"{job.spec.name}: writing the graph at {job.spec.precision}", None)
     head = passes.find_head(model)
     if job.spec.precision == "int8":
-        quantize(model, lambda _node: 8)
+        quantize(model, lambda _node: 8, smoothed)
     elif job.spec.precision == "int4":
         quantize(model, lambda node: four_bit_mix(node, head))
     options["parts"] = save(model, job.out / MODEL)

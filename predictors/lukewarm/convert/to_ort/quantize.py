@@ -1,24 +1,30 @@
 """Block-wise weight-only quantization of a normalised graph: MatMulNBits, and GatherBlockQuantized on the same bytes.
 
-Symmetric, blocks of 32 along the input, fp32 scales. A tied embedding is stored once: the output layer and the lookup
-read the same file region under two shapes.
+Symmetric, blocks of 32 along the input (64 where outliers have been moved away before), fp32 scales. A tied embedding
+is stored once: the output layer and the lookup read the same file region under two shapes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from lukewarm.convert.to_ort.passes import MICROSOFT, constant, flag, initializer, only_user, operators
 
 BLOCK = 32
+WIDE_BLOCK = 64  # a tenth less to pack at a start, and faster products
 _SEARCH = tuple(0.75 + 0.05 * step for step in range(11))  # of the scale that fits the largest value
 _SMALL = 1 << 14  # weights with fewer values stay as they are
 # int8 activations in the product: faster by half, and what the runtime's own kernels are made for
 ACCURACY_LEVEL = 4
 
 
-def quantize(model: Any, bits_of: Any) -> None:
-    """Quantize every constant weight of a matrix product in place. `bits_of(node)` says 4, 8, or 0: leave it."""
+def quantize(model: Any, bits_of: Any, smoothed: Sequence[Any] = ()) -> None:
+    """Quantize every constant weight of a matrix product in place. `bits_of(node)` says 4, 8, or 0: leave it.
+
+    `smoothed` products get wide blocks.
+    """
+    wide = {id(node) for node in smoothed}
     shared: dict[int, tuple[Any, Any, int]] = {}
     for node in operators(model, "MatMul", "Gemm"):
         weight = constant(node.inputs[1])
@@ -27,7 +33,7 @@ def quantize(model: Any, bits_of: Any) -> None:
         if node.op_type == "Gemm" and not _plain(node, weight):
             continue
         if bits := bits_of(node):
-            _product(model, node, bits, shared)
+            _product(model, node, (bits, WIDE_BLOCK if id(node) in wide else BLOCK), shared)
     _lookups(model, shared)
 
 
@@ -40,15 +46,15 @@ def four_bit_mix(node: Any, head: Any) -> int:
     return 8 if node is head or width > rows else 4
 
 
-def blocks(weight: Any, bits: int) -> tuple[Any, Any]:
-    """Quantize [rows, width] fp32 to bytes [rows, blocks, BLOCK * bits / 8] and scales [rows, blocks]."""
+def blocks(weight: Any, bits: int, size: int = BLOCK) -> tuple[Any, Any]:
+    """Quantize [rows, width] fp32 to bytes [rows, blocks, size * bits / 8] and scales [rows, blocks]."""
     import numpy as np
 
     rows, width = weight.shape
-    count = -(-width // BLOCK)
-    parts = np.zeros((rows, count * BLOCK), np.float32)
+    count = -(-width // size)
+    parts = np.zeros((rows, count * size), np.float32)
     parts[:, :width] = weight
-    parts = parts.reshape(rows, count, BLOCK)
+    parts = parts.reshape(rows, count, size)
     if bits == 8:
         scales = _nonzero(np.abs(parts).max(-1) / 127)
         return _codes(parts, scales, 127, 127).astype(np.uint8), scales
@@ -110,15 +116,17 @@ def _rows_and_width(node: Any) -> tuple[int, int]:
     return (first, second) if node.op_type == "Gemm" and flag(node, "transB") else (second, first)
 
 
-def _product(model: Any, node: Any, bits: int, shared: dict[int, tuple[Any, Any, int]]) -> None:
+def _product(model: Any, node: Any, form: tuple[int, int], shared: dict[int, tuple[Any, Any, int]]) -> None:
+    """`form`: bits and block size."""
     import onnx_ir as ir
 
+    bits, size = form
     value = node.inputs[1]
     weight = value.const_value.numpy()
     if not (node.op_type == "Gemm" and flag(node, "transB")):
         weight = weight.T
     rows, width = weight.shape
-    codes, scales = blocks(weight, bits)
+    codes, scales = blocks(weight, bits, size)
     packed = initializer(model, f"{value.name}.q{bits}", codes)
     scale = initializer(model, f"{value.name}.scale", scales)
     shared[id(value)] = (packed, scale, bits)
@@ -126,7 +134,7 @@ def _product(model: Any, node: Any, bits: int, shared: dict[int, tuple[Any, Any,
     bias, last = _bias(model, node, rows)
     if bias is not None:
         inputs += [None, None, bias]
-    attributes = {"K": width, "N": rows, "bits": bits, "block_size": BLOCK, "accuracy_level": ACCURACY_LEVEL}
+    attributes = {"K": width, "N": rows, "bits": bits, "block_size": size, "accuracy_level": ACCURACY_LEVEL}
     made = ir.Node(
         MICROSOFT, "MatMulNBits", inputs, [ir.AttrInt64(k, v) for k, v in attributes.items()], name=node.name
     )

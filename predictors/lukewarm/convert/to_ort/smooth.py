@@ -13,19 +13,19 @@ from typing import Any
 from lukewarm.convert import smoothing
 from lukewarm.convert.to_ort.pairs import Pair, Written, find, input_axis
 from lukewarm.convert.to_ort.passes import constant, initializer
-from lukewarm.convert.to_ort.quantize import BLOCK
+from lukewarm.convert.to_ort.quantize import WIDE_BLOCK
 
 
-def smooth(model: Any, rows: Sequence[Sequence[int]], layers: Sequence[Sequence[int]], folder: Path) -> int:
-    """Change an onnx_ir model in place; the number of pairs that were changed. `folder` is for a copy meanwhile.
+def smooth(model: Any, rows: Sequence[Sequence[int]], layers: Sequence[Sequence[int]], folder: Path) -> list[Pair]:
+    """Change an onnx_ir model in place; the pairs that were changed. `folder` is for a copy meanwhile.
 
     None are where the graph does not run, or not to numbers.
     """
     pairs = find(model)
     if not pairs:
-        return 0
+        return []
     seen = _run(model, pairs, rows, layers, folder)
-    return sum(_apply(model, pair, seen.pop(0)) for pair in pairs) if seen else 0
+    return [pair for pair in pairs if _apply(model, pair, seen.pop(0))] if seen else []
 
 
 def _run(model: Any, pairs: list[Pair], rows: Sequence[Sequence[int]], layers: Any, folder: Path) -> list[Any]:
@@ -80,19 +80,19 @@ def _inputs(session: Any, row: Sequence[int], layers: Sequence[Sequence[int]]) -
     return {value.name: inputs[value.name] for value in session.get_inputs()}
 
 
-def _apply(model: Any, pair: Pair, inputs: Any) -> int:
+def _apply(model: Any, pair: Pair, inputs: Any) -> bool:
     import numpy as np
 
     weight = np.concatenate([_by_output(reader) for reader in pair.readers])
     chosen = smoothing.choose(inputs, weight, ROUNDING, pair.heads)
     if chosen is None:
-        return 0
+        return False
     small, wide = chosen
     for written in pair.written:
         _multiply(model, written, 1 / small)
     for reader in pair.readers:
         _multiply(model, Written(reader, 1, input_axis(reader)), wide)
-    return 1
+    return True
 
 
 def _by_output(reader: Any) -> Any:
@@ -121,7 +121,7 @@ def _in_blocks(rows: Any) -> Any:
     import numpy as np
 
     count, width = rows.shape
-    parts = np.pad(rows, ((0, 0), (0, -width % BLOCK))).reshape(count, -1, BLOCK)
+    parts = np.pad(rows, ((0, 0), (0, -width % WIDE_BLOCK))).reshape(count, -1, WIDE_BLOCK)
     step = np.abs(parts).max(-1, keepdims=True) / 127
     step[step == 0] = 1
     return (np.rint(parts / step) * step).reshape(count, -1)[:, :width]
