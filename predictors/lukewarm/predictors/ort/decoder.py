@@ -132,11 +132,14 @@ class _Joined:
 
     def __init__(self, rows: Sequence[Scores]) -> None:
         self._rows = rows
+        self._logits: FloatArray | None = None
 
     def best(self) -> list[int]:
         return [token for row in self._rows for token in row.best()]
 
     def logits(self) -> FloatArray:
-        import numpy as np
+        if self._logits is None:
+            import numpy as np
 
-        return np.concatenate([row.logits() for row in self._rows])
+            self._logits = np.concatenate([row.logits() for row in self._rows])
+        return self._logits
