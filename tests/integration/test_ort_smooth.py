@@ -45,14 +45,14 @@ def _logits(model: Any, layers: Any, path: Path) -> Any:
     import onnx_ir
     import onnxruntime
 
-    from lukewarm.convert.to_ort.smooth import _inputs
+    from lukewarm.convert.to_ort.observe import inputs
 
     onnx_ir.save(model, path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return np.stack(
-        [session.run(["logits"], _inputs(session, row, layers) | {"last": np.arange(len(row))})[0] for row in ROWS]
+        [session.run(["logits"], inputs(session, row, layers) | {"last": np.arange(len(row))})[0] for row in ROWS]
     )
 
 
@@ -69,13 +69,13 @@ def test_the_graph_is_the_same_in_fp32_and_loses_less_at_8_bits(
 
     from lukewarm.convert.to_ort import pairs, quantize, smooth
 
-    monkeypatch.setattr(quantize, "_SMALL", 1)  # products of the tiny model are smaller than what is worth it
+    monkeypatch.setattr(quantize, "SMALL", 1)  # products of the tiny model are smaller than what is worth it
     plain, layers = _graph(architecture, tmp_path)
     nodes, exact = _nodes(plain), _logits(plain, layers, tmp_path / "exact.onnx")
     found = pairs.find(plain)
     assert len(found) == PAIRS[architecture]
     constants = [[at.node.inputs[at.place].const_value.numpy().copy() for at in pair.written] for pair in found]
-    changed = smooth.smooth(plain, ROWS, layers, tmp_path)
+    changed = smooth.smooth(plain, ROWS, layers, tmp_path, smooth.BLOCKS)
     assert all(pair in found for pair in changed)
     moved = sum(
         any(

@@ -59,3 +59,56 @@ def test_a_gemm(bias: tuple[int, ...], attributes: dict[str, Any], kind: str) ->
     expected = product(x)
     error = np.abs(session.run(None, {"x": x})[0] - expected).max()
     assert error < 0.05 * expected.std()  # 8 bits of weights and of activations
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_a_gemm_in_whole_rows(transposed: int) -> None:
+    """Each row has a scale of its own: rows beside it change nothing, and one of zeros is the bias alone."""
+    import numpy as np
+    import onnx_ir
+    import onnxruntime
+
+    from lukewarm.convert.to_ort.whole_rows import quantize
+
+    source, product = _gemm((OUTPUTS,), transB=transposed)
+    model = onnx_ir.from_proto(source)
+    quantize(model, list(model.graph))
+    kinds = [node.op_type for node in model.graph]
+    assert kinds == ["Abs", "ReduceMax", "Div", "QuantizeLinear", "MatMulIntegerToFloat", "Mul", "Add"]
+    session = onnxruntime.InferenceSession(onnx_ir.to_proto(model).SerializeToString())
+    x = np.random.default_rng(1).normal(size=(3, INPUTS)).astype(np.float32)
+    x[1] *= 1000
+    x[2] = 0
+    found, expected = session.run(None, {"x": x})[0], product(x)
+    for row in range(2):
+        assert np.abs(found[row] - expected[row]).max() < 0.05 * expected[row].std()
+        np.testing.assert_array_equal(session.run(None, {"x": x[row : row + 1]})[0][0], found[row])
+    np.testing.assert_array_equal(found[2], expected[2])
+
+
+def test_two_products_of_one_value_round_it_once() -> None:
+    import onnx_ir
+    from onnx import TensorProto, helper, numpy_helper
+
+    from lukewarm.convert.to_ort.whole_rows import quantize
+
+    weight = numpy_helper.from_array(_random(INPUTS, OUTPUTS), "w"), numpy_helper.from_array(_random(INPUTS, 64), "v")
+    shapes = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("y", "z")]
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("MatMul", ["x", "v"], ["z"])],
+        "two",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", INPUTS])],
+        shapes,
+        list(weight),
+    )
+    model = onnx_ir.from_proto(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]))
+    quantize(model, list(model.graph))
+    kinds = [node.op_type for node in model.graph]
+    assert kinds.count("QuantizeLinear") == 1
+    assert kinds.count("MatMulIntegerToFloat") == 2
+
+
+def _random(*shape: int) -> Any:
+    import numpy as np
+
+    return np.random.default_rng(2).normal(size=shape).astype(np.float32)

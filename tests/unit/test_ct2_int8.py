@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lukewarm.convert import ct2_int8
+from lukewarm.convert import ct2_int8, int8_rows
 from support.tiny_models import tiny_model
 
 
@@ -26,7 +26,7 @@ def _saturates(weight: Any) -> bool:
 @pytest.mark.parametrize("inputs", [1, 2, 63, 64])
 def test_no_pair_overflows_and_half_a_step_is_lost_at_most(inputs: int) -> None:
     weight = np.random.default_rng(inputs).standard_normal((300, inputs)).astype(np.float32)
-    numbers, scale = ct2_int8.rows(weight)
+    numbers, scale = int8_rows.rows(weight)
     assert numbers.dtype == np.int8
     assert scale.dtype == np.float32
     assert not _saturates(numbers)
@@ -37,15 +37,15 @@ def test_no_pair_overflows_and_half_a_step_is_lost_at_most(inputs: int) -> None:
 
 def test_the_scale_is_the_largest_that_may_be() -> None:
     lonely = np.array([[1.0, -1.0, 0.0, 0.5]], np.float32)  # neighbours of opposite signs cannot add up
-    assert ct2_int8.rows(lonely)[0].tolist() == [[127, -127, 0, 64]]
+    assert int8_rows.rows(lonely)[0].tolist() == [[127, -127, 0, 64]]
     worst = np.full((1, 4), -3.0, np.float32)
-    assert ct2_int8.rows(worst)[0].tolist() == [[-64] * 4]
+    assert int8_rows.rows(worst)[0].tolist() == [[-64] * 4]
     assert 255 * 128 <= 2**15 - 1 < 255 * 130
 
 
 def test_rows_of_zeros_and_of_tiny_numbers() -> None:
     weight = np.array([[0.0, 0.0], [1e-42, 1e-42], [-1e38, -1e38]], np.float32)
-    numbers, scale = ct2_int8.rows(weight)
+    numbers, scale = int8_rows.rows(weight)
     assert np.isfinite(scale).all()
     assert numbers[0].tolist() == [0, 0]
     assert not _saturates(numbers)

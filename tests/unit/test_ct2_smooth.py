@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from lukewarm.convert import ct2_smooth, smoothing
+from lukewarm.convert import ct2_smooth, int8_rows, smoothing
 from support.tiny_models import VOCAB_SIZE, tiny_model
 
 ROWS = [[(7 * row + 3 * place * place) % VOCAB_SIZE for place in range(48)] for row in range(4)]
@@ -62,7 +62,7 @@ def test_outliers_cost_less_afterwards() -> None:
         weights = [torch.cat([reader.weight for reader in pair.readers]).numpy() for pair in pairs]
         inputs = [seen[place].numpy() for place in range(len(pairs))]
         return [
-            smoothing.error(given, weight, given @ weight.T, ct2_smooth.ROUNDING)
+            smoothing.error(given, weight, given @ weight.T, int8_rows.ROUNDING)
             for given, weight in zip(inputs, weights, strict=True)
         ]
 

@@ -8,14 +8,14 @@ from typing import Literal
 import msgspec
 
 from lukewarm.benchmarks import tables
-from lukewarm.benchmarks.contenders import bare, fork, pipeline, seq2seq
+from lukewarm.benchmarks.contenders import bare, fork
 from lukewarm.benchmarks.performance import SUITE, TRANSLATION
 from lukewarm.benchmarks.record import Record
 from lukewarm.benchmarks.stats import Figure, Ratio, ratio
+from lukewarm.benchmarks.tables import BASELINES
 from lukewarm.benchmarks.words import percent
 
 Unit = Literal["×", "%", "s"]
-BASELINES = (pipeline.BACKEND, seq2seq.BACKEND)
 LOSSLESS = 1.01
 FOUR_BIT_WARM = 6.5
 BLEU_LOST = 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lukewarm.benchmarks import notes
-from lukewarm.benchmarks.contenders.pipeline import BACKEND as BASELINE
+from lukewarm.benchmarks.contenders import pipeline, seq2seq
 from lukewarm.benchmarks.record import Record, Warm
 from lukewarm.benchmarks.stats import Figure, ratio
 from lukewarm.benchmarks.words import (
@@ -24,7 +24,17 @@ from lukewarm.benchmarks.words import (
 )
 
 Pick = Callable[[Record], Figure | None]
+BASELINES = (pipeline.BACKEND, seq2seq.BACKEND)
 HEADLINE_BACKENDS = ("ort", "ct2")
+# measure of a conversion that is not text generation: its column
+MEASURES = {
+    "bleu": "BLEU",
+    "bleu_drop": "BLEU lost",
+    "bleu_agreement": "BLEU against the source's answers",
+    "chrf_agreement": "chrF against them",
+    "cosine_mean": "mean cosine",
+    "cosine_min": "smallest cosine",
+}
 
 
 def total(row: Record) -> Figure | None:
@@ -45,7 +55,7 @@ def warm_figure(batch: int) -> Pick:
 
 def baseline(rows: Sequence[Record]) -> Record | None:
     """The row that everything is compared with, if it was measured."""
-    return next((row for row in rows if row.case.backend == BASELINE and row.status == "ok"), None)
+    return next((row for row in rows if row.case.backend in BASELINES and row.status == "ok"), None)
 
 
 def batches(rows: Sequence[Record]) -> list[int]:
@@ -78,9 +88,9 @@ def headline(rows: Sequence[Record]) -> Table | None:
     if not lines:
         return None
     return Table(
-        title="Against plain transformers.pipeline",
+        title=f"Against plain {base.case.backend}",
         kind="measured",
-        head=("", f"{BASELINE} fp32", "best row", "takes, s", "times faster", "perplexity"),
+        head=("", base.case.label, "best row", "takes, s", "times faster", "perplexity"),
         rows=tuple(lines),
         notes=(notes.HEADLINE,),
         anchor="headline",
@@ -177,53 +187,61 @@ def _first_warm(row: Record) -> float:
 def size(rows: Sequence[Record]) -> Table:
     """Bytes of weights and packages, memory, and what was lost against fp32."""
     base = baseline(rows)
+    measured = [row for row in rows if row.phases is not None]
+    accuracy = _decoder_accuracy(measured) or _accuracy(measured)
     lines = []
-    for row in rows:
-        if row.phases is None:
-            continue
+    for row, found in zip(measured, accuracy[1:], strict=True):
         smaller = ""
         if base and base.installed and row.installed and row is not base:
             factor_ = base.installed.bytes / row.installed.bytes
             smaller = f"{times(factor_)} smaller" if factor_ > 1 else f"{times(1 / factor_)} larger"
-        a = row.accuracy
-        lines.append(
-            Row(
-                (
-                    label(row),
-                    Cell(megabytes(row.bundle_bytes)),
-                    Cell(
-                        megabytes(row.installed.bytes if row.installed else None),
-                        smaller or row.not_measured.get("installed", ""),
-                    ),
-                    Cell(megabytes(row.image.bytes if row.image else None), row.not_measured.get("image", "")),
-                    Cell(megabytes(row.used.bytes if row.used else None)),
-                    Cell(megabytes(row.peak_memory_bytes)),
-                    Cell(f"{a['perplexity']:.2f}" if "perplexity" in a else "", "" if a else "not measured"),
-                    Cell(percent(change) if (change := perplexity_ratio(row)) else ""),
-                    Cell(" / ".join(_logit(a, n) for n in ("mean", "median", "max")) if "logit_mean_diff" in a else ""),
-                    Cell(f"{a['top1_agreement']:.1%}" if "top1_agreement" in a else ""),
-                )
-            )
+        cells = (
+            label(row),
+            Cell(megabytes(row.bundle_bytes)),
+            Cell(
+                megabytes(row.installed.bytes if row.installed else None),
+                smaller or row.not_measured.get("installed", ""),
+            ),
+            Cell(megabytes(row.image.bytes if row.image else None), row.not_measured.get("image", "")),
+            Cell(megabytes(row.used.bytes if row.used else None)),
+            Cell(megabytes(row.peak_memory_bytes)),
         )
+        lines.append(Row((*cells, *found)))
+    fixed = ("", "weights MB", "installed MB", "image MB", "imported MB", "peak memory MB")
     return Table(
         title="Size, memory and accuracy",
         kind="measured",
-        head=(
-            "",
-            "weights MB",
-            "installed MB",
-            "image MB",
-            "imported MB",
-            "peak memory MB",
-            "perplexity",
-            "change",
-            "logit diff. mean / median / max",
-            "top-1 agreement",
-        ),
+        head=(*fixed, *(cell.text for cell in accuracy[0])),
         rows=tuple(lines),
         notes=(notes.SIZE,),
         anchor="size",
     )
+
+
+def _decoder_accuracy(rows: Sequence[Record]) -> list[list[Cell]]:
+    """A head and one line per row; empty where no row has a perplexity."""
+    if rows and not any("perplexity" in row.accuracy for row in rows):
+        return []
+    names = ("perplexity", "change", "logit diff. mean / median / max", "top-1 agreement")
+    lines = [[Cell(name) for name in names]]
+    for row in rows:
+        a, change = row.accuracy, perplexity_ratio(row)
+        lines.append(
+            [
+                Cell(f"{a['perplexity']:.2f}" if "perplexity" in a else "", "" if a else "not measured"),
+                Cell(percent(change) if change else ""),
+                Cell(" / ".join(_logit(a, n) for n in ("mean", "median", "max")) if "logit_mean_diff" in a else ""),
+                Cell(f"{a['top1_agreement']:.1%}" if "top1_agreement" in a else ""),
+            ]
+        )
+    return lines
+
+
+def _accuracy(rows: Sequence[Record]) -> list[list[Cell]]:
+    """The same for other tasks: whichever measures any row has."""
+    names = [name for name in MEASURES if any(name in row.accuracy for row in rows)]
+    lines = [[Cell(MEASURES[name]) for name in names]]
+    return lines + [[Cell(f"{row.accuracy[n]:.4g}" if n in row.accuracy else "") for n in names] for row in rows]
 
 
 def _logit(accuracy: dict[str, float], name: str) -> str:

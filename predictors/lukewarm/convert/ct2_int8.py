@@ -1,16 +1,10 @@
-"""8-bit weights for CTranslate2 whose products overflow on no processor.
-
-x86 processors without VNNI multiply unsigned activations (0 to 255) by signed weights and add neighbours up in sixteen
-bits, which saturate (the instruction VPMADDUBSW). CTranslate2 scales each row of a weight to 127, where two neighbours
-of one sign overflow: most of what int8 lost there came from it. Here a row's scale is the largest at which no pair of
-neighbours can: 255 * (a + b) stays below 32,767 if a + b is at most 128.
-"""
+"""8-bit weights for CTranslate2 whose products overflow on no processor, where its own converter's do."""
 
 from __future__ import annotations
 
 from typing import Any
 
-_LARGEST = 127.0  # of one number; of a pair too, because rounding can add one to it
+from lukewarm.convert.int8_rows import rows
 
 
 def quantize(specification: Any) -> None:
@@ -30,18 +24,3 @@ def quantize(specification: Any) -> None:
         setattr(layer, f"{attribute}_scale", NumpyVariable(scale))
         done.add(name)
     specification._quantize("int8", lambda name: name not in done)
-
-
-def rows(weight: Any) -> tuple[Any, Any]:
-    """(8-bit numbers [outputs, inputs], scale [outputs] that multiplied them) of a weight in fp32."""
-    import numpy as np
-
-    pairs = np.pad(weight, ((0, 0), (0, weight.shape[1] % 2))).reshape(len(weight), -1, 2)
-    positive = np.maximum(pairs, 0).sum(axis=2).max(axis=1)
-    negative = np.maximum(-pairs, 0).sum(axis=2).max(axis=1)
-    largest = np.maximum(positive, negative)  # a pair of one sign, or a single one
-    largest[largest == 0] = _LARGEST
-    # the scale must be a number of fp32 for tiny rows too
-    scale = _LARGEST / np.maximum(largest, np.float32(_LARGEST) / np.finfo(np.float32).max)
-    scale = scale.astype(np.float32)
-    return np.rint(weight * scale[:, None]).astype(np.int8), scale

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from lukewarm.convert import smoothing
+from lukewarm.convert import int8_rows, smoothing
 
 MODEL_TYPES = frozenset({"llama", "mistral", "qwen2", "qwen3"})
-_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def _apply(pair: Pair, inputs: Any) -> int:
 
     inputs = inputs[:: smoothing.stride(len(inputs))]
     weight = torch.cat([reader.weight for reader in pair.readers])
-    chosen = smoothing.choose(inputs.numpy(), weight.numpy(), ROUNDING, pair.heads)
+    chosen = smoothing.choose(inputs.numpy(), weight.numpy(), int8_rows.ROUNDING, pair.heads)
     if chosen is None:
         return 0
     small, wide = (torch.from_numpy(scale) for scale in chosen)
@@ -75,31 +74,3 @@ def _apply(pair: Pair, inputs: Any) -> int:
     for reader in pair.readers:
         reader.weight *= wide
     return 1
-
-
-def _rounded(rows: Any) -> Any:
-    """Rows at 8 bits, with the scales of CTranslate2 for activations."""
-    import numpy as np
-
-    return _at(rows, np.abs(rows).max(1))
-
-
-def _rounded_pairs(rows: Any) -> Any:
-    """Rows of weights at 8 bits, with the scales of `ct2_int8`."""
-    import numpy as np
-
-    if rows.shape[1] % 2:
-        return _rounded(rows)
-    both = rows.reshape(len(rows), -1, 2)
-    positive, negative = np.maximum(both, 0).sum(2).max(1), np.maximum(-both, 0).sum(2).max(1)
-    return _at(rows, np.maximum(positive, negative))
-
-
-def _at(rows: Any, largest: Any) -> Any:
-    import numpy as np
-
-    step = np.maximum(largest / 127, _TINY)[:, None]
-    return np.rint(rows / step) * step
-
-
-ROUNDING = smoothing.Rounding(inputs=_rounded, weights=_rounded_pairs)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lukewarm.convert import architectures, smoothing, tokenizer
+from lukewarm.convert import architectures, int8_rows, smoothing, tokenizer
 from lukewarm.convert.job import Converted, Job
 from lukewarm.convert.source import Source
 from lukewarm.predictors.errors import MissingExtra, UnsupportedError
@@ -95,31 +95,42 @@ def _graph(job: Job, build: Route) -> dict[str, Any]:
     import onnx_ir
 
     from lukewarm.convert.to_ort import passes, trial
-    from lukewarm.convert.to_ort.quantize import four_bit_mix, quantize
     from lukewarm.convert.to_ort.save import save
-    from lukewarm.convert.to_ort.smooth import smooth
 
     folder = job.scratch / build.__module__.rpartition(".")[2]
     folder.mkdir()
     model = onnx_ir.load(build(job.source, folder))
     passes.normalise(model)
     options = describe(model, job.source)
-    smoothed = []
-    if job.spec.precision == "int8":
-        pairs = smooth(model, smoothing.job_rows(job), options["layers"], folder)
-        options["smoothed_pairs"] = len(pairs)
-        smoothed = [reader for pair in pairs for reader in pair.readers]
+    if job.spec.precision != "fp32":
+        options |= _shrink(job, model, options["layers"], folder)
     job.progress(f"{job.spec.name}: writing the graph at {job.spec.precision}", None)
-    head = passes.find_head(model)
-    if job.spec.precision == "int8":
-        quantize(model, lambda _node: 8, smoothed)
-    elif job.spec.precision == "int4":
-        quantize(model, lambda node: four_bit_mix(node, head))
     options["parts"] = save(model, job.out / MODEL)
     del model
     shutil.rmtree(folder)
     trial.run([job.out / MODEL / name for name in options["parts"]], options["layers"])
     return options
+
+
+def _shrink(job: Job, model: Any, layers: Any, folder: Path) -> dict[str, Any]:
+    """Quantize in place, by the precision; what was done. `folder` is for copies meanwhile."""
+    from lukewarm.convert.to_ort import passes, whole_rows
+    from lukewarm.convert.to_ort.quantize import four_bit_mix, quantize
+    from lukewarm.convert.to_ort.smooth import BLOCKS, smooth
+
+    head = passes.find_head(model)
+    if job.spec.precision == "int4":
+        quantize(model, lambda node: four_bit_mix(node, head))
+        return {}
+    rows, in_rows = smoothing.job_rows(job), job.spec.precision == "dynamic-int8"
+    pairs = smooth(model, rows, layers, folder, int8_rows.ROUNDING if in_rows else BLOCKS)
+    done = {"smoothed_pairs": len(pairs)}
+    if in_rows:
+        chosen = whole_rows.choose(model, head, rows, layers, folder)
+        whole_rows.quantize(model, chosen)
+        done["whole_rows"] = len(chosen)
+    quantize(model, lambda _node: 8, [reader for pair in pairs for reader in pair.readers])
+    return done
 
 
 def describe(model: Any, source: Source) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 _WORTH_BYTES = 32 << 20  # less is packed sooner than a second session is worth
 _CROSSING = 2  # values from one half to the other: the hidden state, and where norms are fused, the residual
+_PACKED = ("MatMulNBits", "MatMulIntegerToFloat")
 _HEAVIEST = 0.75  # of all; an output layer alone may be more than half
 
 
@@ -51,7 +52,7 @@ def _place(nodes: Sequence[Any]) -> int | None:
 
 def _packed_bytes(node: Any) -> int:
     """What a session copies into another order for its kernels."""
-    return int(node.inputs[1].const_value.nbytes) if node.op_type == "MatMulNBits" else 0
+    return int(node.inputs[1].const_value.nbytes) if node.op_type in _PACKED else 0
 
 
 def _crossing(nodes: Sequence[Any], place: int) -> list[Any]:

@@ -47,7 +47,7 @@ def find(model: Any) -> list[Pair]:
     """All pairs, in the graph's order."""
     sources: dict[int, Any] = {}
     for node in operators(model, "MatMul", "Gemm"):
-        if _is_product(node):
+        if is_product(node):
             source = _through_reshapes(node.inputs[0])
             sources.setdefault(id(source), source)
     return [pair for source in sources.values() if (pair := _pair(source)) is not None]
@@ -58,7 +58,7 @@ def input_axis(node: Any) -> int:
     return 1 if node.op_type == "Gemm" and flag(node, "transB") else 0
 
 
-def _is_product(node: Any) -> bool:
+def is_product(node: Any) -> bool:
     """Whether a constant weight that nothing else reads multiplies what comes in, unscaled and as it stands."""
     if node.op_type not in ("MatMul", "Gemm"):
         return False
@@ -92,7 +92,7 @@ def _readers(value: Any) -> Iterator[Any]:
         if use.node.op_type == "Reshape" and use.idx == 0:
             yield from _readers(use.node.outputs[0])
         elif use.node.op_type not in _HARMLESS:
-            yield use.node if use.idx == 0 and _is_product(use.node) else None
+            yield use.node if use.idx == 0 and is_product(use.node) else None
 
 
 def _pair(source: Any) -> Pair | None:
@@ -139,7 +139,7 @@ def _linear(value: Any, width: int, start: int = 0, whole: int | None = None) ->
     whole = whole or width
     if node is None:
         return []
-    if _is_product(node):
+    if is_product(node):
         axis = 1 - input_axis(node)
         bias = [Written(node, 2, 0, start)] if node.op_type == "Gemm" and len(node.inputs) > 2 else []
         fits = all(_is_vector(node.inputs[at.place], whole) for at in bias) and _sizes(node)[1] == whole

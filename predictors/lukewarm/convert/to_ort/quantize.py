@@ -14,7 +14,7 @@ from lukewarm.convert.to_ort.passes import MICROSOFT, constant, flag, initialize
 BLOCK = 32
 WIDE_BLOCK = 64  # a tenth less to pack at a start, and faster products
 _SEARCH = tuple(0.75 + 0.05 * step for step in range(11))  # of the scale that fits the largest value
-_SMALL = 1 << 14  # weights with fewer values stay as they are
+SMALL = 1 << 14  # weights with fewer values stay as they are
 # int8 activations in the product: faster by half, and what the runtime's own kernels are made for
 ACCURACY_LEVEL = 4
 
@@ -28,7 +28,7 @@ def quantize(model: Any, bits_of: Any, smoothed: Sequence[Any] = ()) -> None:
     shared: dict[int, tuple[Any, Any, int]] = {}
     for node in operators(model, "MatMul", "Gemm"):
         weight = constant(node.inputs[1])
-        if weight is None or len(weight.shape) != 2 or weight.size < _SMALL or node.inputs[1].producer():
+        if weight is None or len(weight.shape) != 2 or weight.size < SMALL or node.inputs[1].producer():
             continue
         if node.op_type == "Gemm" and not _plain(node, weight):
             continue
@@ -176,7 +176,7 @@ def _lookups(model: Any, shared: dict[int, tuple[Any, Any, int]]) -> None:
     for node in operators(model, "Gather"):
         value = node.inputs[0]
         tensor = constant(value)
-        if tensor is None or len(tensor.shape) != 2 or tensor.size < _SMALL or tensor.shape[1] % BLOCK:
+        if tensor is None or len(tensor.shape) != 2 or tensor.size < SMALL or tensor.shape[1] % BLOCK:
             continue
         if tensor.dtype != ir.DataType.FLOAT or node.attributes.get_int("axis", 0) != 0:
             continue

@@ -33,7 +33,7 @@ class OrtBackend(Backend):
     survives_fork = True
     # int8 and int4 are weight-only: block-wise weights, and no loss in the activations that a user would notice
     support: ClassVar[Mapping[Task, tuple[str, ...]]] = {
-        "text-generation": ("fp32", "int8", "int4"),
+        "text-generation": ("fp32", "int8", "int4", "dynamic-int8"),
         "text-to-text": ("fp32", "int8"),
         "embeddings": _ENCODER,
         "text-classification": _ENCODER,
