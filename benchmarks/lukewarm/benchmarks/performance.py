@@ -19,7 +19,9 @@ from lukewarm.predictors.spec import Accuracy, ModelSpec
 
 SUITE = "performance"
 TRANSLATION = "marian-en-pt"
-BACKENDS = ("ort", "ct2")  # those that the bars speak of; the bench suite measures the others
+# those that the bars speak of; the bench suite measures the others
+BACKENDS = ("ort", "ct2")
+PRECISIONS = ("fp32", "int8", "int4", "dynamic-int8")
 DJANGO = models.Package(
     requirement="django==5.2.19", sha256="5965d974a5218a2b68a11dd1276434707f23886525c23f0598eccedaf4f4ca00", wanted=()
 )
@@ -31,7 +33,10 @@ def run(call: bench.Run, progress: Progress) -> list[Record]:
     batches = (1, 8) if call.choice.quick else (1, 8, 32)
     # one warm run of each process: processes differ more than runs in one, and the rounds take half an hour as it is
     settings = msgspec.structs.replace(call.settings, batches=batches, warm_runs=1)
-    choice = dataclasses.replace(call.choice, backends=call.choice.backends or BACKENDS)
+    wanted = call.choice
+    choice = dataclasses.replace(
+        wanted, backends=wanted.backends or BACKENDS, precisions=wanted.precisions or PRECISIONS
+    )
     call = dataclasses.replace(call, settings=settings, choice=choice)
     jobs = [job for spec in _specs(call, progress) for job in plan.jobs(spec, choice, call.place, settings, progress)]
     few = min(settings.rounds, 3)

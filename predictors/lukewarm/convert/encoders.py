@@ -82,11 +82,7 @@ def write_graph(job: Job, auto_class: str, output: str, *, types: bool = False) 
     path = job.scratch / "encoder.onnx"
     _export(model, output, path, types)
     job.progress(f"{job.spec.name}: optimising the graph", None)
-    if job.spec.precision == "dynamic-int8":
-        graph = onnx_graph.quantize_dynamic(path)
-    else:
-        graph = onnx_graph.optimise(path)
-    onnx_graph.write({"encoder": graph}, job.spec.precision, job.out / MODEL)
+    onnx_graph.write({"encoder": onnx_graph.optimise(path)}, job.spec.precision, job.out / MODEL)
 
 
 def _export(model: Any, output: str, path: Any, types: bool) -> None:

@@ -16,7 +16,7 @@ from lukewarm.predictors.bundle import FORMAT, Manifest
 from lukewarm.predictors.errors import SourceError
 from lukewarm.predictors.spec import Generation, ModelSpec
 
-RECIPE = 3  # raised when converters make other bundles of the same source, so that old ones are made anew
+RECIPE = 4  # raised when converters make other bundles of the same source, so that old ones are made anew
 
 
 def key(spec: ModelSpec, source: Source | None, packages: Iterable[str], texts: str | None) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lukewarm.convert.to_ort import whole_rows
 from lukewarm.convert.to_ort.passes import MICROSOFT, constant, initializer, operators
 from lukewarm.convert.to_ort.quantize import quantize
 from lukewarm.predictors.errors import UnsupportedError
@@ -18,7 +19,7 @@ from lukewarm.predictors.errors import UnsupportedError
 WEIGHTS = "weights.bin"
 _INLINE_BYTES = 1024  # smaller tensors stay in the graph file
 _PAGE = 4096  # the runtime maps external data only at page boundaries
-_BITS = {"int8": 8, "int4": 4}
+_BITS = {"int8": 8, "int4": 4, "dynamic-int8": 8}
 
 
 def export(module: Any, arguments: tuple[Any, ...], path: Path, names: Sequence[Sequence[str]], shapes: Any) -> None:
@@ -74,15 +75,16 @@ def optimise(path: Path) -> Any:
 
 def write(graphs: Mapping[str, Any], precision: str, directory: Path) -> None:
     """Bring optimised graphs to a precision and save them as `<name>.onnx` beside one `weights.bin`."""
-    if precision not in _BITS:
+    if precision == "fp32":
         tables: dict[str, str] = {}
         for graph in graphs.values():
             tables |= _tables(graph)
         for graph in graphs.values():
             _tie(graph, tables)
-    else:
-        for graph in graphs.values():
-            quantize(graph, lambda _node: _BITS[precision])
+    for graph in graphs.values() if precision != "fp32" else ():
+        if precision == "dynamic-int8":
+            whole_rows.quantize(graph, whole_rows.products(graph))
+        quantize(graph, lambda _node: _BITS[precision])
     for graph in graphs.values():
         graph.opset_imports.setdefault(MICROSOFT, 1)
     save(graphs, directory)
@@ -152,21 +154,3 @@ def _tie(graph: Any, tables: Mapping[str, str]) -> None:
 
 def _digest(array: Any) -> str:
     return hashlib.sha256(array.tobytes()).hexdigest()
-
-
-def quantize_dynamic(path: Path) -> Any:
-    """Optimise, then 8-bit weights and activations by ONNX Runtime's quantizer. Returns an onnx_ir model.
-
-    Unsigned weights: signed ones overflow 16 bits in the kernels of CPUs without VNNI, and nothing says so.
-    """
-    import onnx_ir as ir
-    from onnxruntime.quantization import QuantType, quantize_dynamic
-
-    optimised, out = path.with_suffix(".fp32.onnx"), path.with_suffix(".int8.onnx")
-    ir.save(optimise(path), optimised, external_data=optimised.name + ".data")
-    with _quiet():
-        quantize_dynamic(
-            optimised, out, weight_type=QuantType.QUInt8, per_channel=True, use_external_data_format=True,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
-        )  # fmt: skip
-    return ir.load(out)

@@ -28,15 +28,17 @@ def choose(
     model: Any, head: Any, rows: Sequence[Sequence[int]], layers: Sequence[Sequence[int]], folder: Path
 ) -> list[Any]:
     """The products of an onnx_ir model in fp32 that lose little; never the output layer. `folder`: see `observe`."""
-    products = [node for node in operators(model, "MatMul", "Gemm") if node is not head and _is_large(node)]
-    values = list({node.inputs[0].name: node.inputs[0] for node in products}.values())
+    taken = [node for node in products(model) if node is not head]
+    values = list({node.inputs[0].name: node.inputs[0] for node in taken}.values())
     found = observe(model, values, rows, layers, folder) if values else []
     seen = {value.name: array for value, array in zip(values, found, strict=False)}
-    return [node for node in products if node.inputs[0].name in seen and _fits(node, seen[node.inputs[0].name])]
+    return [node for node in taken if node.inputs[0].name in seen and _fits(node, seen[node.inputs[0].name])]
 
 
-def _is_large(node: Any) -> bool:
-    return is_product(node) and bool(node.inputs[1].const_value.size >= SMALL)
+def products(model: Any) -> list[Any]:
+    """All that are worth it."""
+    found = (node for node in operators(model, "MatMul", "Gemm") if is_product(node))
+    return [node for node in found if node.inputs[1].const_value.size >= SMALL]
 
 
 def _fits(node: Any, inputs: Any) -> bool:
@@ -47,10 +49,10 @@ def _fits(node: Any, inputs: Any) -> bool:
     return smoothing.error(inputs, tried, inputs @ tried.T, int8_rows.ROUNDING) <= _MOST_LOST
 
 
-def quantize(model: Any, products: Sequence[Any]) -> None:
+def quantize(model: Any, chosen: Sequence[Any]) -> None:
     """Replace these products in place; those that read one value share its rounding."""
     rounded: dict[int, tuple[Any, Any]] = {}
-    for node in products:
+    for node in chosen:
         source = node.inputs[0]
         if id(source) not in rounded:
             rounded[id(source)] = _round(model, node)
