@@ -69,7 +69,7 @@ def combinations(spec: ModelSpec, choice: Choice) -> Iterator[tuple[str, str, st
     if not found:
         raise UnsupportedError(
             f"nothing to measure: no backend of {', '.join(choice.backends) or 'all'} does {spec.task}"
-            f"{' at ' + ', '.join(choice.precisions) if choice.precisions else ''}; see docs/backends.md"
+            f"{' at ' + ', '.join(choice.precisions) if choice.precisions else ''}; see docs/tasks.md"
         )
 
 
