@@ -13,10 +13,10 @@ from typing import Any
 
 from lukewarm.predictors.errors import BundleError, MissingExtra, UnsupportedError
 from lukewarm.predictors.predictor import Predictor, Runtime
-from lukewarm.predictors.startup import later
+from lukewarm.predictors.startup import beside, later
 
 # precision -> compute types, the first that the device supports
-SPINS = "1000"  # turns of libgomp's waiting loop before a thread sleeps; by default far more
+SPINS = "10000"  # turns of libgomp's waiting loop before a thread sleeps, some 0.3 ms; by default thirty times more
 _COMPUTE_TYPES = {
     "fp32": ("float32",),
     "fp16": ("float16", "float32"),
@@ -42,8 +42,9 @@ def _waiting_briefly() -> Iterator[None]:
 
     By default they spin for long. As soon as another process wants the processor, the thread that is waited for stands
     in line behind those that spin: 32 tokens of a 135M model took 22 to 64 s on two busy cores, against 8 to 9 s with
-    these few turns. On a quiet machine they are as fast as spinning (0.55 s; asleep at once 0.68 s). The library reads
-    its settings once, while it is loaded, so child processes and other libraries do not see them.
+    1,000 turns, and on another machine up to 5.1 s against 1.1 s with these. On a quiet one they are as fast as many
+    (1,000 turns: 0.34 s, 3,000: 0.28, 10,000 and more: 0.27). The library reads its settings once, while it is loaded,
+    so child processes and other libraries do not see them.
     """
     if any(name in os.environ for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")):
         yield
@@ -59,6 +60,10 @@ def load_model(kind: str, folder: Path, precision: str, runtime: Runtime) -> Any
     """A `ctranslate2.Generator`, `Translator`, `models.Whisper` ... by its name.
 
     `Runtime.options` go to its constructor. Raises BundleError, MissingExtra, UnsupportedError.
+
+    Loaded in a thread of its own, whose OpenMP threads end with it. They would stay in this one, beside those of the
+    library's worker: libgomp then counts more threads than processors and lets none wait awake. Each step woke sleeping
+    threads, which made two threads three times slower than one on a virtual machine.
     """
     ctranslate2 = library()
     device, index = _device(runtime.device, ctranslate2.get_cuda_device_count())
@@ -71,7 +76,7 @@ def load_model(kind: str, folder: Path, precision: str, runtime: Runtime) -> Any
         **runtime.options,
     }
     try:
-        return attrgetter(kind)(ctranslate2)(str(folder), **arguments)
+        return beside(lambda: attrgetter(kind)(ctranslate2)(str(folder), **arguments))()
     except (RuntimeError, ValueError) as error:
         raise BundleError(f"{folder} cannot be loaded: {error}; run: lukewarm convert --force") from error
     except TypeError as error:
