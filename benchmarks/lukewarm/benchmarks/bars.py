@@ -91,8 +91,9 @@ def judge(records: Iterable[Record]) -> list[Line]:
         lines += _warm(rows, model)
         lines += [_one_artifact(rows, model)]
         lines += _memory(rows, model)
-        lines += _own_cost(rows, model)
-        lines += _fork(rows, model)
+        if model != MODEL_FREE:
+            lines += _own_cost(rows, model)
+            lines += _fork(rows, model)
     if rows.models:
         lines += _translation(rows) + _installed(rows, rows.models[0])
     return lines
@@ -130,20 +131,21 @@ def _line(rows: Rows, line: Line, best: tuple[Record, Ratio] | None) -> Line:
 
 def _starts(rows: Rows, model: str) -> list[Line]:
     lines = []
-    for part, title, bar in (("", "cold start", 12.0), ("dropped", "page cache dropped", 10.0)):
+    parts = [("", "cold start", 12.0), ("dropped", "page cache dropped", 10.0)]
+    for part, title, bar in parts[:1] if model == MODEL_FREE else parts:
         measured, base = rows.part(model, part), rows.base(model, part)
         for backend in ("ct2", "ort"):
             line = Line(figure=f"{title}, best {backend} row", model=model, row="", unit="×", bar=bar, aim=15)
             mine = [row for row in measured if row.case.backend == backend]
             lines.append(_line(rows, line, _best(mine, base, tables.total)))
-    eight = [row for row in rows.part(model) if _is(row, "ort", "int8") and rows.lossless(row)]
+    eight = [row for row in rows.part(model) if _is_eight(row, "ort") and rows.lossless(row)]
     line = Line(figure="cold start, 8-bit ort within +1 % perplexity", model=model, row="", unit="×", bar=9, aim=12)
     lines.insert(2, _line(rows, line, _best(eight, rows.base(model), tables.total)))
     return lines
 
 
-def _is(row: Record, backend: str, precision: str) -> bool:
-    return row.case.backend == backend and row.case.precision.startswith(precision)
+def _is_eight(row: Record, backend: str) -> bool:
+    return row.case.backend == backend and "int8" in row.case.precision
 
 
 def _warm(rows: Rows, model: str) -> list[Line]:
@@ -211,8 +213,7 @@ def _memory(rows: Rows, model: str) -> list[Line]:
     lines = []
     for backend in ("ct2", "ort"):
         line = Line(figure=f"memory at the first token, 8-bit {backend}", model=model, row="", unit="×", bar=3, aim=6)
-        mine = [r for r in rows.part(model) if r.case.backend == backend and r.case.precision.startswith("int8")]
-        mine = [r for r in mine if r.start_memory_bytes]
+        mine = [r for r in rows.part(model) if _is_eight(r, backend) and r.start_memory_bytes]
         if base is None or not base.start_memory_bytes or not mine:
             lines.append(msgspec.structs.replace(line, note="not measured"))
             continue
@@ -254,7 +255,7 @@ def _fork(rows: Rows, model: str) -> list[Line]:
 
 def _translation(rows: Rows) -> list[Line]:
     part, base = rows.part(TRANSLATION), rows.base(TRANSLATION)
-    eight = [row for row in part if row.case.backend == "ct2" and row.case.precision.startswith("int8")]
+    eight = [row for row in part if _is_eight(row, "ct2")]
     eight = [row for row in eight if row.accuracy.get("bleu_drop", BLEU_LOST + 1) <= BLEU_LOST]
     lines = []
     for name, pick, bar, aim, kept in (
