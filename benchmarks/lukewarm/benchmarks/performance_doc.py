@@ -32,10 +32,16 @@ NO_TIMING = "GPT-2, which is for timing\nat a shape that everybody knows, was no
 
 # what an open bar waits for, by the beginning of its figure; the figures stand in docs/ort.md
 WHY_OPEN = {
-    "throughput, batch": "32 rows of 32 + 32 tokens are some 490 billion operations of SmolLM2-135M. Three times "
-    "transformers needs over 200 billion a second with everything else free: about the peak of two AVX2 cores in fp32. "
-    "The 8-bit blocks that lose less than 1 % reach about 100, and whole rows at 8 bits some 250 but lose more than 1 "
-    "% (`docs/ort.md`, batches).",
+    "cold start, best": "what is left is the interpreter, imports, the tokenizer, weights to read or pack, and the "
+    "first token. The baseline's start is nearly all imports, and how long those take differs between machines.",
+    "page cache dropped": "most of it is reading the interpreter's, the runtime's and the model's files.",
+    "warm, batch 1, 4-bit": "with VNNI the 8-bit kernels are as fast as the 4-bit ones, so that 4 bits gain bytes and "
+    "no time there (`docs/ort.md`, batches).",
+    "4-bit perplexity loss": "the loss counts at that speed only.",
+    "throughput, batch": "32 rows of 32 + 32 tokens are some 490 billion operations of SmolLM2-135M. On two cores the "
+    "8-bit blocks that lose less than 1 % reach 110 billion a second with AVX2 and 280 with VNNI. Whole rows reach "
+    "more, but only some products lose little in them, and the nodes that scale each token are then a third of a step "
+    "(`docs/ort.md`, batches).",
     "one artifact": "8-bit weights are packed at every start, beside the imports; fp32 that is not packed starts "
     "sooner, and is slower from then on (`docs/ort.md`, not reached).",
     "translation, cold start": "the interpreter and imports take half of such a start; the ratio moves with the host.",
