@@ -47,6 +47,8 @@ WHY_OPEN = {
     "one artifact": "8-bit weights are packed at every start, beside the imports; fp32 that is not packed starts "
     "sooner, and is slower from then on (`docs/ort.md`, not reached).",
     "translation, cold start": "the interpreter and imports take half of such a start; the ratio moves with the host.",
+    "installed, in an image": "the bar was set against 1,164 MB of torch and transformers; the size of torch's "
+    "wheel differs between its builds.",
     "installed, as pip": "wheels come with debug symbols, tests and a second engine, and `tokenizers` asks for "
     "huggingface_hub; images of ours take a closed list without them.",
     "fork from a warm parent": "the fork itself takes 3 to 15 ms, and the child's first writes copy pages that "
