@@ -26,7 +26,7 @@ the same model: a ratio is the baseline's median over the row's. {{gpt2}} A bar 
 """
 TIMING = (
     "GPT-2 has its real 124M shape and random weights, so it\nis for timing; whether a precision is lossless is judged "
-    "on the real model."
+    "on the real model. The dropped page cache, the fork and\nthe own cost are measured on that alone."
 )
 NO_TIMING = "GPT-2, which is for timing\nat a shape that everybody knows, was not part of this run."
 

@@ -19,7 +19,6 @@ from lukewarm.predictors.errors import UnsupportedError
 WEIGHTS = "weights.bin"
 _INLINE_BYTES = 1024  # smaller tensors stay in the graph file
 _PAGE = 4096  # the runtime maps external data only at page boundaries
-_BITS = {"int8": 8, "int4": 4, "dynamic-int8": 8}
 
 
 def export(module: Any, arguments: tuple[Any, ...], path: Path, names: Sequence[Sequence[str]], shapes: Any) -> None:
@@ -81,10 +80,11 @@ def write(graphs: Mapping[str, Any], precision: str, directory: Path) -> None:
             tables |= _tables(graph)
         for graph in graphs.values():
             _tie(graph, tables)
-    for graph in graphs.values() if precision != "fp32" else ():
-        if precision == "dynamic-int8":
-            whole_rows.quantize(graph, whole_rows.products(graph))
-        quantize(graph, lambda _node: _BITS[precision])
+    else:
+        for graph in graphs.values():
+            if precision == "dynamic-int8":
+                whole_rows.quantize(graph, whole_rows.products(graph))
+            quantize(graph, lambda _node: 8)  # what is left: lookups, and at int8 the products
     for graph in graphs.values():
         graph.opset_imports.setdefault(MICROSOFT, 1)
     save(graphs, directory)

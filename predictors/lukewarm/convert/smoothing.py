@@ -52,6 +52,13 @@ def stride(tokens: int) -> int:
     return max(1, tokens // _TOKENS_TRIED)
 
 
+def some_rows(weight: Any) -> Any:
+    """Enough rows of a weight to judge a rounding by."""
+    import numpy as np
+
+    return np.ascontiguousarray(weight[:: max(1, len(weight) // _ROWS_TRIED)])
+
+
 def choose(
     inputs: Any, weight: Any, rounding: Rounding, heads: tuple[int, int] | None = None
 ) -> tuple[Any, Any] | None:
@@ -63,7 +70,7 @@ def choose(
     import numpy as np
 
     active, heavy = np.maximum(np.abs(inputs).max(0), _TINY), np.maximum(np.abs(weight).max(0), _TINY)
-    tried = np.ascontiguousarray(weight[:: max(1, len(weight) // _ROWS_TRIED)])
+    tried = some_rows(weight)
     exact = inputs @ tried.T
     best, chosen = error(inputs, tried, exact, rounding), None
     for exponent in _EXPONENTS:

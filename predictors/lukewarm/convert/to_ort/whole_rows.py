@@ -19,7 +19,6 @@ from lukewarm.convert.to_ort.quantize import SMALL
 from lukewarm.convert.to_ort.smooth import by_output
 
 ZERO_POINT = 128
-_ROWS_TRIED = 256
 # of a product's output, the share that rounding may lose (mean over tokens of squared error by square)
 _MOST_LOST = 2.5e-4
 
@@ -42,10 +41,7 @@ def products(model: Any) -> list[Any]:
 
 
 def _fits(node: Any, inputs: Any) -> bool:
-    import numpy as np
-
-    weight = by_output(node)
-    tried = np.ascontiguousarray(weight[:: max(1, len(weight) // _ROWS_TRIED)])
+    tried = smoothing.some_rows(by_output(node))
     return smoothing.error(inputs, tried, inputs @ tried.T, int8_rows.ROUNDING) <= _MOST_LOST
 
 
